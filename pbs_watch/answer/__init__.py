@@ -1,0 +1,1 @@
+"""Answering Postfix: the wire formats, the lookup and the sockets."""

@@ -1,0 +1,44 @@
+"""Errors that an operator can act on.
+
+Every error that reaches the command line is a :class:`PbsWatchError`: its text is one line that
+says what is wrong, where, and what to do.  The command line prints it and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class PbsWatchError(Exception):
+    """The root of all errors that are shown to an operator as one line."""
+
+
+class UsageError(PbsWatchError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+
+class ConfigError(PbsWatchError):
+    """The configuration file cannot be used; the text names file, line and column."""
+
+
+class PatternError(PbsWatchError):
+    """A pattern file cannot be used.
+
+    The first line of the text is ``FILE:LINE:COLUMN: what is wrong; what to write instead``.
+    ``excerpt`` holds the offending line of the file and a line with a caret under the column,
+    both without a newline at the end, or is empty where there is no such line.
+    """
+
+    def __init__(self, text: str, excerpt: str = "") -> None:
+        super().__init__(text)
+        self.excerpt = excerpt
+
+
+class MapError(PbsWatchError):
+    """The map is missing, damaged, of another schema, or cannot be read or written."""
+
+
+class SourceError(PbsWatchError):
+    """A log cannot be read at all (a directory, a device); a missing log is not an error."""
+
+
+class ListenError(PbsWatchError):
+    """A socket cannot be bound."""

@@ -1,0 +1,1 @@
+"""From log events to grants, and the LMDB map that keeps them."""

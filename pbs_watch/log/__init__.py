@@ -1,0 +1,1 @@
+"""The log: syslog headers and time, whole lines, what became of a file, and reading it."""

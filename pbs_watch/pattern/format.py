@@ -1,0 +1,111 @@
+r"""What a pattern file says, compiled: values that the scanner works with.
+
+Produced by :mod:`pbs_watch.pattern.compile`, read by :mod:`pbs_watch.pattern.scan`.  All regular
+expressions work on bytes, are used as ``regex.match(buffer, message_start, message_end)`` and end
+in ``\Z``, which then means the end of the message; matching takes linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from pbs_watch.log.header import Header
+
+
+class Kind(Enum):
+    """What a rule's line says."""
+
+    LOGIN = "login"
+    """Somebody authenticated."""
+    END = "end"
+    """An authenticated session ended."""
+    OPEN = "open"
+    """First line of a join: names the address of a connection that may log in later."""
+    FAIL = "fail"
+    """Cancels an ``open`` line with the same join key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One kind of line.
+
+    ``regex`` matches the whole message.  ``groups`` maps the fields the rule captures to group
+    numbers; the possible fields are ``user``, ``address``, ``port``, ``session`` (a key that joins
+    lines) and ``seconds`` (the session's length).  ``literals``: every message of this rule
+    contains at least one of them, outside of fields.  ``longest``: no message of this rule is
+    longer, in bytes.  ``hold``: a login that opens a session which keeps its address allowed.
+    ``renew``: an end that starts the window anew.  ``line`` is the rule's line in its file.
+    """
+
+    kind: Kind
+    hold: bool
+    renew: bool
+    regex: re.Pattern[bytes]
+    groups: Mapping[str, int]
+    literals: tuple[bytes, ...]
+    longest: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutRule:
+    r"""A message that counts as cut: it starts with ``starts`` and lacks the ``tail``.
+
+    ``tail`` is searched with ``tail.search(buffer, message_start, message_end)`` and ends in
+    ``\Z``; ``None`` means that every message with this start is a cut.
+    """
+
+    starts: bytes
+    tail: re.Pattern[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a logger cuts lines: ``length`` in bytes from which on a message counts as cut (0: no
+    length does), and for how many logged ``bytes`` or ``seconds`` what follows is suspect.
+    """
+
+    length: int
+    bytes: int
+    seconds: float
+    rules: tuple[CutRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Two lines make a login: ``by`` is ``pid`` or ``session``, ``seconds`` how far apart."""
+
+    by: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An example of a pattern file: whole log lines without newlines, and what they must give.
+
+    ``expect`` is ``login``, ``end``, ``cut`` or ``nothing``; ``user`` and ``address`` are what
+    the match captures, ``None`` where the example does not say.
+    """
+
+    lines: tuple[bytes, ...]
+    expect: str
+    user: bytes | None
+    address: bytes | None
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One mail server's lines.  ``tags`` is empty where the header carries no tag."""
+
+    name: str
+    path: str
+    header: Header
+    tags: frozenset[bytes]
+    rules: tuple[Rule, ...]
+    cut: Cut | None
+    join: Join | None
+    examples: tuple[Example, ...]
