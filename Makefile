@@ -1,0 +1,83 @@
+# Everything happens in a virtual environment of this folder; nothing outside of it is changed.
+#
+#   make run            the main job: /var/log/mail.log where there is one, a bundled real log otherwise
+#   make test           ruff, mypy and the tests
+#   make test-debian12  the tests, with the library versions of Debian 12 (compiles one of them:
+#                       as root, apt-get install gcc patch python3-dev)
+#   make test-system    the tests that start a real Postfix and journalctl (as root; .ci/run installs them)
+#   make lint           ruff and mypy only
+#   make bench          replay of a generated log of 2,000,000 lines, against grep
+#   make clean          removes what these commands made
+#
+# PYTHON names the interpreter (3.11 or later); ARGS is passed on to the demo, pytest or the benchmark.
+
+PYTHON ?= python3
+ARGS ?=
+BENCH_LINES ?= 2000000
+
+VENV := .venv
+DEBIAN12 := build/venv-debian-12
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+REQUIREMENTS := setup.cfg pyproject.toml
+SOURCES := pbs_watch tests benchmarks demo
+
+.PHONY: run test test-debian12 test-system lint bench clean
+
+run: $(VENV)/installed-run
+	@$(VENV)/bin/python demo/play.py $(ARGS)
+
+test: lint
+	$(VENV)/bin/python -m pytest tests --ignore=tests/system $(ARGS)
+
+test-debian12: $(DEBIAN12)/installed
+	$(DEBIAN12)/bin/python -m pytest tests --ignore=tests/system $(ARGS)
+
+test-system: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest tests/system $(ARGS)
+
+lint: $(VENV)/installed-test
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/ruff format --check $(SOURCES)
+	$(VENV)/bin/mypy --strict
+
+bench: $(VENV)/installed-run build/bench-$(BENCH_LINES).log
+	$(VENV)/bin/python benchmarks/replay.py $(ARGS) build/bench-$(BENCH_LINES).log
+
+clean:
+	rm -rf $(VENV) build dist run *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find pbs_watch tests benchmarks demo -name __pycache__ -type d -prune -exec rm -rf {} +
+
+build/bench-$(BENCH_LINES).log: benchmarks/generate.py | $(VENV)/installed-run
+	@mkdir -p build
+	$(VENV)/bin/python benchmarks/generate.py --lines $(BENCH_LINES) --ends 0.04 --output $@.part
+	mv $@.part $@
+
+$(VENV)/installed-run: $(REQUIREMENTS) | $(VENV)/bin/pip
+	@echo "Installing pbs-watch into $(VENV) ..."
+	@$(VENV)/bin/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(REQUIREMENTS) | $(VENV)/bin/pip
+	@echo "Installing pbs-watch, the test tools and the linters into $(VENV) ..."
+	@$(VENV)/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
+	@touch $@ $(VENV)/installed-run
+
+$(DEBIAN12)/installed: $(REQUIREMENTS) packaging/debian-12.txt | $(DEBIAN12)/bin/pip
+	@echo "Installing pbs-watch with Debian 12's library versions into $(DEBIAN12) ..."
+	@$(DEBIAN12)/bin/python $(PIP_INSTALL) --use-pep517 --constraint packaging/debian-12.txt --editable '.[test]'
+	@touch $@
+
+# bin/pip is the last thing that venv makes: where it is, the environment is whole.
+$(VENV)/bin/pip $(DEBIAN12)/bin/pip:
+	$(if $(shell test -w . && echo yes),,$(error $(CURDIR) cannot be written by this user; \
+	  copy it to a folder of your own and run make there))
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: $(PYTHON) is not installed. As root: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is $$($(PYTHON) -V), pbs-watch needs Python 3.11 or later." \
+	    "Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) cannot make virtual environments." \
+	    "As root: apt-get install python3-venv" >&2; exit 1; }
+	@mkdir -p $(dir $(@D))
+	@$(PYTHON) -m venv --clear $(patsubst %/bin/,%,$(dir $@))
