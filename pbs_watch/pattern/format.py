@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pbs_watch.log.header import Header
+from pbs_watch.pattern.syntax import Sequence
 
 
 class Kind(Enum):
@@ -38,6 +39,7 @@ class Rule:
     contains at least one of them, outside of fields.  ``longest``: no message of this rule is
     longer, in bytes.  ``hold``: a login that opens a session which keeps its address allowed.
     ``renew``: an end that starts the window anew.  ``line`` is the rule's line in its file.
+    ``body`` is the rule as it was written, for :mod:`pbs_watch.pattern.explain`.
     """
 
     kind: Kind
@@ -48,6 +50,7 @@ class Rule:
     literals: tuple[bytes, ...]
     longest: int
     line: int
+    body: Sequence = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +112,8 @@ class Format:
     cut: Cut | None
     join: Join | None
     examples: tuple[Example, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether some of its logins open sessions that hold their address."""
+        return any(rule.hold for rule in self.rules)
