@@ -1,0 +1,48 @@
+"""Whole lines out of bytes that arrive in pieces.
+
+Never emits part of a line: half a line that matches is a hole, a login seen late is a nuisance
+(facts/following-logs.md, lesson 3).  What follows the last newline is left to the caller, who
+reads it again or keeps it.
+
+A line longer than :data:`LINE_LIMIT` is shortened: its first bytes are emitted as a line of their
+own, which no rule can match (rules are bounded) but which counts as cut by its length; the rest is
+skipped up to its newline.  ``skipping`` says that this rest has not ended yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LINE_LIMIT = 65536
+"""Bytes of one line that are kept: eight times what rsyslog lets through (8192)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What can be done with a buffer.
+
+    ``start`` and ``end`` delimit the whole lines in it.  Everything before ``rest`` is done with;
+    what follows is an unfinished line.  ``shortened`` says that the bytes from ``end`` to ``rest``
+    are the beginning of a line that is too long, to be taken as a line after the others.
+    """
+
+    start: int
+    end: int
+    rest: int
+    skipping: bool
+    shortened: bool
+
+
+def take(buffer: bytes, start: int, *, skipping: bool) -> Taken:
+    """Find the whole lines in ``buffer`` from ``start`` on; ``skipping``: as the last call said."""
+    if skipping:
+        newline = buffer.find(b"\n", start)
+        if newline < 0:
+            size = len(buffer)
+            return Taken(size, size, size, skipping=True, shortened=False)
+        start = newline + 1
+    end = max(buffer.rfind(b"\n", start) + 1, start)
+    size = len(buffer)
+    if size - end > LINE_LIMIT:
+        return Taken(start, end, size, skipping=True, shortened=True)
+    return Taken(start, end, end, skipping=False, shortened=False)

@@ -1,0 +1,74 @@
+"""One regular expression for all rules that a message may fit.
+
+Rules share field names, which one expression cannot; so their groups are numbered, and an empty
+group at the end of each rule tells which one it was.  It takes exactly the messages that the rules
+take one after another, in a fraction of the time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pbs_watch.pattern.format import Format, Kind, Rule
+
+_NAME = re.compile(rb"\(\?P<[a-z0-9_]+>")
+
+_LOGIN = ("user", "address", "port")
+_END = (*_LOGIN, "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A rule as part of a combined expression.
+
+    ``login``: whether it is a login or an end.  ``held``: whether its format has sessions that hold
+    their address.  ``fields``: the group numbers of user, address, port and, of an end, seconds; a
+    field that the rule lacks has the number of its mark, which is an empty group.
+    """
+
+    rule: Rule
+    login: bool
+    held: bool
+    fields: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """``regex.match(buffer, message_start, message_end)``; ``readings`` by ``lastindex``.
+
+    Does not match a message that begins like a cut one.
+    """
+
+    regex: re.Pattern[bytes]
+    readings: Mapping[int, Reading]
+
+
+def combine(formats: Sequence[Format]) -> Combined:
+    """Combine the login and end rules of ``formats``, in their order."""
+    readings: dict[int, Reading] = {}
+    count = 0
+    alternatives = []
+    for fmt in formats:
+        for rule in fmt.rules:
+            if rule.kind not in {Kind.LOGIN, Kind.END} or not {"user", "address"} <= set(
+                rule.groups
+            ):
+                continue
+            pattern, groups = _NAME.subn(b"(", rule.regex.pattern)
+            base, mark = count, count + groups + 1
+            login = rule.kind is Kind.LOGIN
+            fields = [
+                base + rule.groups[name] if name in rule.groups else mark
+                for name in (_LOGIN if login else _END)
+            ]
+            readings[mark] = Reading(rule, login, fmt.holds, tuple(fields))
+            alternatives.append(pattern + b"()")
+            count = mark
+    starts = {rule.starts for fmt in formats if fmt.cut for rule in fmt.cut.rules}
+    no_cut = b"".join(b"(?!%b)" % re.escape(start) for start in sorted(starts))
+    # Without any rule: an expression that never matches.
+    return Combined(
+        re.compile(no_cut + rb"(?:" + (b"|".join(alternatives) or rb"(?!)") + rb")"), readings
+    )
