@@ -1,0 +1,53 @@
+"""How far a source has been read.
+
+A position is (device, inode, offset, anchor): inode, size and first line each fail alone
+(facts/following-logs.md).  The anchor holds the bytes just before the offset; it is read again
+together with the new bytes, so that a file which was truncated and grew past the offset, or
+another file under the same inode, is noticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ANCHOR_BYTES = 128
+"""Bytes of the anchor: longer than a stamp, host, tag and port together, so that two logs do not
+share it by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a file, at a line boundary unless ``skipping`` (inside a line that is too long).
+
+    ``anchor``: up to :data:`ANCHOR_BYTES` bytes that stand before ``offset``, all of them where
+    fewer do.
+    """
+
+    device: int
+    inode: int
+    offset: int
+    anchor: bytes
+    skipping: bool = False
+
+    def moved(self, by: int, tail: bytes, *, skipping: bool = False) -> Position:
+        """The position ``by`` bytes further, where ``tail`` ends with the bytes before it."""
+        anchor = tail[-ANCHOR_BYTES:]
+        return Position(self.device, self.inode, self.offset + by, anchor, skipping)
+
+    def restarted(self) -> Position:
+        """The beginning of the same file."""
+        return Position(self.device, self.inode, 0, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What has to survive a restart of one source.
+
+    ``positions``: of the files it is read from, the oldest first: a renamed file may still be
+    written to.  ``cuts``: what :meth:`pbs_watch.log.cuts.Cuts.dump` gave.  ``cursor``: of the
+    journal, which has no positions.
+    """
+
+    positions: tuple[Position, ...]
+    cuts: dict[str, object]
+    cursor: str = ""
