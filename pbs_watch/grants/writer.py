@@ -1,0 +1,87 @@
+"""The thread that writes the map, so that nothing else ever waits for a disk.
+
+One batch is committed at a time.  Results are collected by the owner, who is woken for each.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from pbs_watch.errors import MapError
+from pbs_watch.grants.changes import Changes
+from pbs_watch.grants.store import SWEEP_ROWS, Map
+
+_LONGEST = 10.0
+"""Seconds that the end of the daemon waits for the disk: what is not written is read again."""
+
+
+class Writer:
+    """Commits batches and sweeps, in a thread of its own.
+
+    ``wake`` is called from that thread whenever a result can be collected.
+    """
+
+    def __init__(self, grants: Map, wake: Callable[[], None]) -> None:
+        self._map = grants
+        self._wake = wake
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[MapError | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._thread.start()
+
+    def commit(self, changes: Changes) -> None:
+        """Commit ``changes``, which nobody touches any more; :meth:`result` tells how it went."""
+        self._jobs.put(lambda: self._commit(changes))
+
+    def tidy(self, now: float) -> None:
+        """Remove what expired before ``now`` (epoch seconds) and dead readers' slots.
+
+        An error is left to the next commit to report: expiry is checked on every read anyway.
+        """
+        self._jobs.put(lambda: self._tidy(now))
+
+    def result(self) -> tuple[bool, MapError | None]:
+        """Whether a commit has ended since the last call, and its error if it failed."""
+        try:
+            return True, self._results.get_nowait()
+        except queue.Empty:
+            return False, None
+
+    def wait(self) -> MapError | None:
+        """Wait for the commit that was asked for, and return its error if it failed."""
+        try:
+            return self._results.get(timeout=_LONGEST)
+        except queue.Empty:
+            return MapError(f"{self._map.path}: the disk has not answered for {_LONGEST:.0f} s")
+
+    def close(self) -> None:
+        """Finish what was asked for and end the thread, unless the disk does not answer."""
+        self._jobs.put(None)
+        self._thread.join(_LONGEST)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _commit(self, changes: Changes) -> None:
+        error: MapError | None = None
+        try:
+            self._map.commit(changes)
+        except MapError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 - or this thread ends, and nobody learns of it
+            error = MapError(f"{self._map.path}: {failure!r} while writing; trying again")
+        self._results.put(error)
+        self._wake()
+
+    def _tidy(self, now: float) -> None:
+        try:
+            self._map.free_stale_readers()
+            swept = self._map.sweep(now)
+        except MapError:
+            return
+        if swept >= SWEEP_ROWS:
+            # Behind whatever is waiting: a commit goes between two transactions of a sweep.
+            self.tidy(now)
