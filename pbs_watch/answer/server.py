@@ -1,0 +1,368 @@
+"""The sockets: accepting, reading, answering, in one epoll loop that its owner drives.
+
+Promises (design.md, "Answering")
+    The ports stay open, idle connections too: Postfix holds one for each smtpd, and a closed one
+    costs it a second.  Nothing here blocks.  A lookup that can be answered at once is; the others
+    become questions, which the owner settles by the round.
+
+On trouble
+    An error of one connection ends that connection and no other.  Where no file descriptor is left,
+    new connections wait in the kernel's queue and are accepted a moment later.  A client that does
+    not read its replies is not read from; it costs a turn's replies and nothing else.
+
+The owner's loop::
+
+    server.poll(timeout)
+    if server.waiting:
+        questions = server.take_waiting()
+        ...                                      # drain the log
+        server.settle(questions, verdict_now)
+
+Rests on facts/postfix.md and epoll(7).  The loop is our own because of its speed: measured with 10
+connections on one machine, 74,000 lookups/s against 20,000 to 55,000 with asyncio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from socket import MSG_NOSIGNAL
+from threading import RLock
+from time import monotonic
+from typing import Literal
+
+from pbs_watch.answer import listen
+from pbs_watch.answer.conversation import Conversation, Lookup
+from pbs_watch.answer.socketmap import Aside, Socketmap
+from pbs_watch.answer.tcp_table import TcpTable
+from pbs_watch.answer.verdict import Verdict
+from pbs_watch.answer.wire import Answers, Wire
+
+Protocol = Literal["tcp_table", "socketmap"]
+
+# Bytes read at once.  A request is below 100; Python allocates the whole size for each read.
+_READ_SIZE = 8192
+
+# Connections served in one poll: with a whole turn for each some 50 ms of work.
+_BATCH = 128
+
+# Connections accepted in one poll: those that are open do not wait for a flood of new ones.
+_ACCEPT_BATCH = 256
+
+# Seconds without accepting after an error: a lookup is to be answered within a second.
+_ACCEPT_PAUSE = 0.1
+
+# Bytes discarded after the last reply.  A socket closed with unread bytes resets the connection,
+# and the client would lose the reply that tells it why.
+_DISCARD_LIMIT = 1 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A connection and what is still to be done with it."""
+
+    socket: socket.socket
+    conversation: Conversation
+    question: Question | None = None
+    unsent: bytes = b""
+    events: int = EPOLLIN
+    discarded: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A lookup that waits until the log is drained.
+
+    ``key`` as Postfix sent it, unquoted; ``arrived`` in seconds of the monotonic clock.
+    """
+
+    key: bytes
+    arrived: float
+    connection: Connection = field(repr=False)
+
+
+def _silent(_text: str) -> None:
+    """Reports nothing."""
+
+
+class Server:
+    """Listening sockets, connections and questions.
+
+    ``lookup`` says what is known about a key at once, or None: the question waits.  It must not
+    raise.  ``asides`` answer other socketmap names, on unix sockets only: they show the state of
+    the daemon.  ``report`` gets one line for the log when something is wrong with the sockets, and
+    when it is well again.  ``unix_mode``: permissions of socket files; Postfix connects as another
+    user.  The soft limit of open files is raised to the hard one.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        answers: Answers,
+        *,
+        asides: Mapping[bytes, Aside] | None = None,
+        allow_remote: bool = False,
+        unix_mode: int = 0o666,
+        report: Callable[[str], None] = _silent,
+    ) -> None:
+        self.waiting: list[Question] = []
+        self._lookup = lookup
+        self._tcp_table = TcpTable(answers)
+        self._socketmap = Socketmap(answers, {})
+        self._socketmap_unix = Socketmap(answers, asides or {})
+        self._allow_remote = allow_remote
+        self._unix_mode = unix_mode
+        self._report = report
+        self._connections: dict[int, Connection] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._listeners: list[socket.socket] = []
+        self._socket_files: list[Path] = []
+        self._accept_again: float | None = None
+        self._accept_failed = False
+        _raise_file_limit()
+        self._now = monotonic()
+        self._epoll = epoll()
+        # Reentrant: a signal handler may wake while the thread it interrupts does.
+        self._closing = RLock()
+        self._closed = False
+        self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.watch(self._alarm, self._woken)
+
+    # Listening
+
+    def listen_tcp_table(self, where: str) -> str:
+        """Listen on ``ADDRESS:PORT``; the address with the port that was bound. ListenError."""
+        return self._serve(listen.tcp(where, allow_remote=self._allow_remote), "tcp_table")
+
+    def listen_socketmap(self, where: str) -> str:
+        """Listen on ``ADDRESS:PORT`` or ``unix:/PATH``; the address as bound. ListenError."""
+        if not where.startswith(listen.UNIX):
+            return self._serve(listen.tcp(where, allow_remote=self._allow_remote), "socketmap")
+        listener = listen.unix(where, self._unix_mode)
+        self._socket_files.append(Path(listener.getsockname()))
+        return self._serve(listener, "socketmap")
+
+    def adopt(self, listener: socket.socket, protocol: Protocol) -> str:
+        """Serve a listening socket that was handed over, and own it; its address.
+
+        Raises ListenError where it is not loopback and must be; the socket is then the caller's.
+        """
+        listen.adopt(listener, allow_remote=self._allow_remote)
+        return self._serve(listener, protocol)
+
+    def _serve(self, listener: socket.socket, protocol: Protocol) -> str:
+        wire: Wire = self._tcp_table
+        if protocol == "socketmap":
+            at_home = listener.family == socket.AF_UNIX
+            wire = self._socketmap_unix if at_home else self._socketmap
+        self._listeners.append(listener)
+        self.watch(listener.fileno(), partial(self._accept, listener, wire))
+        return listen.address(listener)
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections."""
+        return len(self._connections)
+
+    # The loop
+
+    def poll(self, timeout: float | None) -> None:
+        """Wait up to ``timeout`` seconds (None: for ever), then do all I/O that is ready."""
+        if self._accept_again is not None:
+            timeout = self._accept_after_pause(self._accept_again, timeout)
+        ready = self._epoll.poll(timeout, _BATCH)
+        self._now = monotonic()
+        heard, others = [], []
+        for fd, events in ready:
+            connection = self._connections.get(fd)
+            if connection is None:
+                others.append(fd)
+            elif events == EPOLLIN and connection.question is None:
+                if self._read(connection):
+                    heard.append(connection)
+            elif events & (EPOLLERR | EPOLLHUP):
+                self._drop(connection)
+            elif events & EPOLLOUT:
+                # The client reads: send what is left or, when nothing is, take the next turn.
+                connection.unsent = connection.unsent or connection.conversation.resume()
+                heard.append(connection)
+            else:
+                # Not read until the question is settled.  So a client that sends its requests and
+                # shuts down its side still gets every reply: the end is read after the requests.
+                self._wait_for(connection, 0)
+        # Read all, then send all: sending wakes the clients, which then find more to do at once.
+        # Measured: half again as many lookups/s as sending after each read.
+        for connection in heard:
+            self._say(connection)
+        # After the connections: an accepted one may get the number of one that was just closed.
+        for fd in others:
+            callback = self._watched.get(fd)
+            if callback is not None:
+                callback()
+
+    def wake(self) -> None:
+        """End the poll that waits, or the next one.  For other threads and signal handlers.
+
+        After :meth:`close` it does nothing: a thread may end later than the server.
+        """
+        with self._closing:
+            if not self._closed:
+                os.eventfd_write(self._alarm, 1)
+
+    def _woken(self) -> None:
+        os.eventfd_read(self._alarm)
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` in poll whenever ``fd`` can be read; it must not block."""
+        self._epoll.register(fd, EPOLLIN)
+        self._watched[fd] = callback
+
+    def unwatch(self, fd: int) -> None:
+        """Watch ``fd`` no longer; to be called before it is closed."""
+        del self._watched[fd]
+        self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Close everything and remove the socket files."""
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        for listener in self._listeners:
+            listener.close()
+        for path in self._socket_files:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self._report(f"{path}: cannot be removed ({error.strerror}); remove it")
+        self._epoll.close()
+        with self._closing:
+            self._closed = True
+            os.close(self._alarm)
+
+    # Questions
+
+    def take_waiting(self) -> list[Question]:
+        """The questions that wait, in the order of their arrival; later ones are another round."""
+        questions, self.waiting = self.waiting, []
+        return questions
+
+    def settle(self, questions: Iterable[Question], decide: Callable[[bytes], Verdict]) -> None:
+        """Answer ``questions`` and go on with what their connections sent behind them.
+
+        A question that is settled already, or whose connection is gone, is passed over: those that
+        wait too long may be settled before their round ends.
+        """
+        self._now = monotonic()
+        for question in questions:
+            connection = question.connection
+            if connection.question is question:
+                connection.question = None
+                connection.unsent += connection.conversation.settle(decide(question.key))
+                self._say(connection)
+
+    # Connections
+
+    def _accept(self, listener: socket.socket, wire: Wire) -> None:
+        for _ in range(_ACCEPT_BATCH):
+            try:
+                accepted, _peer = listener.accept()
+            except BlockingIOError:
+                if self._accept_failed:
+                    self._accept_failed = False
+                    self._report("accepting connections again")
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._pause_accepting(error)
+                return
+            accepted.settimeout(0)
+            fd = accepted.fileno()
+            self._connections[fd] = Connection(accepted, Conversation(wire, self._lookup))
+            self._epoll.register(fd, EPOLLIN)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        """Let new connections wait in the kernel's queue: with EMFILE, epoll would spin."""
+        if not self._accept_failed:
+            self._accept_failed = True
+            self._report(
+                f"cannot accept connections: {error.strerror}; {len(self._connections)} are open, "
+                "raise LimitNOFILE if that is too few"
+            )
+        for listener in self._listeners:
+            self._epoll.modify(listener.fileno(), 0)
+        self._accept_again = self._now + _ACCEPT_PAUSE
+
+    def _accept_after_pause(self, when: float, timeout: float | None) -> float | None:
+        """Accept again if it is time; how long poll may wait if not."""
+        left = when - monotonic()
+        if left > 0:
+            return left if timeout is None else min(timeout, left)
+        self._accept_again = None
+        for listener in self._listeners:
+            self._epoll.modify(listener.fileno(), EPOLLIN)
+        return timeout
+
+    def _read(self, connection: Connection) -> bool:
+        """Take in what arrived; False: nothing did, or the connection is gone."""
+        try:
+            data = connection.socket.recv(_READ_SIZE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        conversation = connection.conversation
+        if conversation.over:
+            connection.discarded += len(data)
+        if not data or connection.discarded > _DISCARD_LIMIT:
+            self._drop(connection)
+            return False
+        # Nothing is read before everything is sent, so nothing is overwritten here.
+        connection.unsent = conversation.hear(data)
+        return True
+
+    def _say(self, connection: Connection) -> None:
+        """Send the replies, then note the question, or the end, that came after them."""
+        if unsent := connection.unsent:
+            try:
+                sent = connection.socket.send(unsent, MSG_NOSIGNAL)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._drop(connection)
+                return
+            connection.unsent = unsent[sent:]
+        conversation = connection.conversation
+        if conversation.question is not None and connection.question is None:
+            question = Question(conversation.question, self._now, connection)
+            connection.question = question
+            self.waiting.append(question)
+        elif conversation.over and not connection.unsent:
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_WR)
+        events = EPOLLOUT if connection.unsent or conversation.more else EPOLLIN
+        if events != connection.events:
+            self._wait_for(connection, events)
+
+    def _wait_for(self, connection: Connection, events: int) -> None:
+        connection.events = events
+        self._epoll.modify(connection.socket.fileno(), events)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.question = None
+        fd = connection.socket.fileno()
+        del self._connections[fd]
+        self._epoll.unregister(fd)
+        connection.socket.close()
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
