@@ -1,0 +1,7 @@
+"""``python -m pbs_watch`` is ``pbs-watch``."""
+
+import sys
+
+from pbs_watch.cli import main
+
+sys.exit(main())

@@ -1,0 +1,69 @@
+"""``match`` and ``check``: what the patterns do."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+
+from pbs_watch.answer.listen import parse_tcp, refuse_remote
+from pbs_watch.commands.settings import settings
+from pbs_watch.config import DEFAULT_PATH
+from pbs_watch.log.clock import Clock
+from pbs_watch.log.file import see
+from pbs_watch.log.journal import PREFIX
+from pbs_watch.pattern import library
+from pbs_watch.pattern.explain import explain, render
+from pbs_watch.pattern.matching import shown
+from pbs_watch.pattern.scan import Scanner
+
+
+def match(arguments: argparse.Namespace) -> int:
+    """Say what each line is; 1 where no line matched any format."""
+    config = settings(arguments)
+    formats = library.load(config.patterns, config.patterns_dir)
+    lines: Iterable[bytes] = (os.fsencode(arguments.line),)
+    if arguments.line == "-":
+        lines = sys.stdin.buffer
+    matched = False
+    for line in lines:
+        whole = line.removesuffix(b"\n")
+        explanations = explain(formats, whole)
+        matched |= any(one.classified.rule is not None for one in explanations)
+        if arguments.line == "-":
+            print(shown(whole))
+        print(render(explanations, whole))
+    return 0 if matched else 1
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Load everything that the daemon would load, and say what was found."""
+    config = settings(arguments)
+    path = arguments.config or DEFAULT_PATH
+    print(f"{path}: settings: fine" if path.exists() else f"{path}: absent, the defaults hold")
+    formats = library.load(config.patterns, config.patterns_dir)
+    Scanner(formats, Clock(config.zone))
+    for fmt in formats:
+        rules, examples = _count(len(fmt.rules), "rule"), _count(len(fmt.examples), "example")
+        print(f"{fmt.path}: {fmt.name}: {rules}, {examples}: fine")
+    for where in config.listening():
+        address, _ = parse_tcp(where)
+        refuse_remote(where, str(address), allow_remote=config.allow_remote)
+    for log in config.log:
+        print(f"{log}: {_log(log)}")
+    return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _log(name: str) -> str:
+    """What can be said of a log now; raises :class:`SourceError` where it can never be one."""
+    if name == "-" or name.startswith(PREFIX):
+        return "read when the daemon runs"
+    try:
+        return "not there yet" if see(name) is None else "there"
+    except OSError as error:
+        return f"cannot be read by this user now ({error.strerror})"

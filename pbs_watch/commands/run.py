@@ -1,0 +1,84 @@
+"""``run``: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from pbs_watch.commands.settings import settings
+from pbs_watch.pattern import library
+from pbs_watch.service import Service
+
+_LINES_KEPT = 10_000
+"""Lines that wait for whoever reads standard error; more are dropped rather than waited for."""
+
+_LINGER = 1.0
+"""Seconds that the end of the daemon waits for that reader."""
+
+_STANDARD_ERROR = 2
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Follow and answer until SIGTERM or SIGINT."""
+    config = settings(arguments)
+    formats = library.load(config.patterns, config.patterns_dir)
+    with _logging(logging.INFO if arguments.verbose else logging.WARNING):
+        service = Service(config, formats)
+        service.listen()
+        service.start()
+        service.run()
+    return 0
+
+
+class _NeverWaiting(logging.Handler):
+    """Hands lines to a thread that writes them to standard error; nobody waits for its reader.
+
+    The thread writes past Python's own buffer: that one's lock, held by a thread that waits for
+    ever, would not let the process end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: queue.Queue[bytes] = queue.Queue(_LINES_KEPT)
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None or self._lines.full():
+            return  # closed, its number may be another file's by now
+        line = f"pbs-watch: {record.getMessage()}\n"
+        with suppress(queue.Full):
+            self._lines.put_nowait(line.encode(errors="backslashreplace"))
+
+    def end(self) -> None:
+        """Let the thread write what waits, and wait for it a moment."""
+        with suppress(queue.Full):
+            self._lines.put(b"", timeout=_LINGER)
+            self._thread.join(_LINGER)
+
+    def _write(self) -> None:
+        while line := self._lines.get():
+            with suppress(OSError):  # nobody reads any more
+                while line:
+                    line = line[os.write(_STANDARD_ERROR, line) :]
+
+
+@contextmanager
+def _logging(level: int) -> Iterator[None]:
+    """Write the daemon's log to standard error, from a thread of its own."""
+    logger = logging.getLogger("pbs_watch")
+    handler = _NeverWaiting()
+    logger.setLevel(level)
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.end()

@@ -1,0 +1,208 @@
+"""Reading all sources of the daemon, slice by slice, through the chain into the pending changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic, time
+
+from pbs_watch.chain import Chain
+from pbs_watch.config import Config
+from pbs_watch.drain import Pace, Round
+from pbs_watch.durations import local
+from pbs_watch.grants.events import Event
+from pbs_watch.grants.pending import Pending
+from pbs_watch.log.cuts import Cuts
+from pbs_watch.log.follow import Source
+from pbs_watch.log.journal import PREFIX, Journal
+from pbs_watch.log.places import DateOf
+from pbs_watch.log.position import SourceState
+from pbs_watch.log.stream import StandardInput
+
+log = logging.getLogger("pbs_watch")
+
+SLICE = 128 << 10
+"""Bytes read at once: some milliseconds, by which another lookup may be delayed."""
+
+WARN_EVERY = 60.0
+"""Seconds in which cuts are reported once: a client could cause any number of them."""
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A source, its cut state, what waits in it, and what of it is already to be saved."""
+
+    source: Source | StandardInput | Journal
+    cuts: Cuts
+    waiting: int = 0
+    saved: object = None
+
+    def start(self, state: SourceState | None, since: float, date_of: DateOf) -> None:
+        """Find the place to read on from: where ``state`` ends, or ``since`` (epoch seconds)."""
+        if state is not None:
+            try:
+                self.cuts.load(state.cuts)
+            except (ValueError, KeyError, TypeError):
+                self.cuts.gap()
+        source = self.source
+        if isinstance(source, Source):
+            source.start(state.positions if state is not None else (), since, date_of)
+        elif isinstance(source, Journal):
+            source.start(state.cursor if state is not None else "", since)
+
+    def state(self) -> SourceState | None:
+        """What to save of this source; ``None`` where nothing has changed."""
+        source = self.source
+        positions = source.positions if isinstance(source, Source) else ()
+        cursor = source.cursor if isinstance(source, Journal) else ""
+        mark = (positions, cursor, self.cuts.version)
+        if mark == self.saved or not (positions or cursor):
+            return None
+        self.saved = mark
+        return SourceState(positions, self.cuts.dump(), cursor)
+
+
+class Reading:
+    """The sources of the daemon, and how far behind they are."""
+
+    def __init__(self, config: Config, chain: Chain, pending: Pending) -> None:
+        self._config = config
+        self._chain = chain
+        self._pending = pending
+        self._followed = [self._follow(name) for name in dict.fromkeys(config.log)]
+        self._pace = Pace()
+        self.has_pipes = any(not isinstance(one.source, Source) for one in self._followed)
+        self.behind = False
+        """Whether something waits to be read, as far as the last look told."""
+        self._cuts_reported = (monotonic() - WARN_EVERY, 0)
+
+    def _follow(self, name: str) -> _Followed:
+        cuts = Cuts(self._config.cuts)
+        if name == "-":
+            return _Followed(StandardInput(cuts.gap, log.warning), cuts)
+        if name.startswith(PREFIX):
+            trust = self._config.journal_trust
+            return _Followed(Journal(name, trust, cuts.gap, log.warning), cuts)
+        return _Followed(Source(name, cuts.gap, log.warning), cuts)
+
+    def start(self, saved: Mapping[str, SourceState]) -> None:
+        """Find the place in each source where reading goes on."""
+        now = time()
+        scanner = self._chain.scanner
+        for followed in self._followed:
+            followed.start(
+                saved.get(followed.source.name),
+                now - self._config.window,
+                lambda data: scanner.date_of(data, 0, len(data), now),
+            )
+
+    def close(self) -> None:
+        """Let go of all sources."""
+        for followed in self._followed:
+            followed.source.close()
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of the followed files."""
+        sources = [followed.source for followed in self._followed]
+        return [source.name for source in sources if isinstance(source, Source)]
+
+    @property
+    def descriptors(self) -> set[int]:
+        """What becomes readable when a pipe has something to read."""
+        found = {
+            followed.source.descriptor
+            for followed in self._followed
+            if not isinstance(followed.source, Source)
+        }
+        return {descriptor for descriptor in found if descriptor is not None}
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Bytes that wait to be read, of the sources that have any."""
+        return {
+            followed.source.name: followed.waiting
+            for followed in self._followed
+            if followed.waiting
+        }
+
+    @property
+    def blind(self) -> bool:
+        """Whether some log cannot be read, so that "not found" cannot be said."""
+        return any(followed.source.blind for followed in self._followed)
+
+    @property
+    def far_behind(self) -> bool:
+        """Whether more waits than can be read while a question waits."""
+        return self.behind and self._pace.too_long(list(self.waiting.values()))
+
+    def look(self, now: float) -> bool:
+        """See what the sources have gained; ``now``: monotonic seconds.  Whether they have any."""
+        self.behind = False
+        for followed in self._followed:
+            followed.waiting = followed.source.look(now)
+            self.behind = self.behind or followed.waiting > 0
+        return self.behind
+
+    def read(self, now: float, current: Round | None) -> None:
+        """Read a slice of each source that has any, and tell the round of it."""
+        for followed in self._followed:
+            if followed.waiting:
+                self._read_slice(followed, now, current)
+        self.behind = any(followed.waiting for followed in self._followed)
+
+    def _read_slice(self, followed: _Followed, now: float, current: Round | None) -> None:
+        source = followed.source
+        started, restarts = monotonic(), source.restarts
+        blocks, size = source.read(SLICE)
+        for block in blocks:
+            self._feed(followed, (block.data, block.start, block.end))
+        self._pace.measured(size, monotonic() - started)
+        if source.restarts != restarts:
+            followed.waiting = source.look(now)
+            if current is not None:
+                current.again(source.name, followed.waiting)
+            return
+        # Nothing to read though something waits: the rest of a line has not been written yet.
+        followed.waiting = max(followed.waiting - size, 0) if size else 0
+        if current is not None:
+            current.read(source.name, size)
+
+    def _feed(self, followed: _Followed, block: tuple[bytes, int, int]) -> None:
+        witness = _say_event if log.isEnabledFor(logging.INFO) else None
+        self._chain.feed(block, followed.cuts, time(), self._pending.making, witness=witness)
+        if self._chain.counts.cuts > self._cuts_reported[1]:
+            self._report_cuts()
+
+    def _report_cuts(self) -> None:
+        now = monotonic()
+        last, reported = self._cuts_reported
+        if now - last < WARN_EVERY:
+            return
+        cuts = self._chain.counts.cuts
+        self._cuts_reported = (now, cuts)
+        log.warning(
+            "%d cut lines in the mail log: somebody may be trying to forge logins; "
+            "what follows a cut grants nothing; see README, Forged lines",
+            cuts - reported,
+        )
+
+    def save(self) -> None:
+        """Add the places of all sources to the batch in the making, which holds their events."""
+        for followed in self._followed:
+            state = followed.state()
+            if state is not None:
+                self._pending.making.sources[followed.source.name] = state
+
+
+def _say_event(event: Event, verdict: str) -> None:
+    words = {"logins": "granted", "ends": "ended"}
+    log.info(
+        "%s: %s user %s by %s, logged %s",
+        words.get(verdict, f"refused ({verdict})"),
+        event.address.decode(),
+        event.user.decode("ascii", "backslashreplace"),
+        event.service.decode(),
+        local(event.time),
+    )

@@ -1,0 +1,303 @@
+"""Several processes make of a large log exactly what one makes of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+import pytest
+
+from pbs_watch import replay as replaying
+from pbs_watch.chain import Chain, Counts
+from pbs_watch.errors import SourceError
+from pbs_watch.grants.store import Map
+from pbs_watch.log import segments
+from pbs_watch.log.clock import Clock
+from pbs_watch.log.cuts import Cuts, Mode
+from pbs_watch.log.lines import LINE_LIMIT
+from pbs_watch.pattern.scan import Scanner
+from pbs_watch.replay import replay
+from tests.logs import AFTER_CAPTURES, COURIER, STAMPS, capture, policy, truth
+
+CAPTURES = ("courier-clean", "courier-forged", "courier-odd")
+
+
+class Made(NamedTuple):
+    """All that a replay makes."""
+
+    counts: Counts
+    size: int
+    at: float
+    doubts: dict[str, object]
+    rows: dict[str, dict[bytes, bytes]]
+
+
+def rows(path: Path) -> dict[str, dict[bytes, bytes]]:
+    """The rows of a closed map, but for the expiry index, which depends on when it was written."""
+    env = lmdb.open(str(path), max_dbs=16, readonly=True, lock=False)
+    with env.begin() as txn:
+        tables = [name.decode() for name in txn.cursor().iternext(values=False)]
+    found = {}
+    for table in tables:
+        if table != "expiry":
+            database = env.open_db(table.encode(), create=False)
+            with env.begin(db=database) as txn:
+                found[table] = dict(txn.cursor())
+    env.close()
+    return found
+
+
+class Replays:
+    """Replays logs, by one process or more, and counts the processes that were forked."""
+
+    def __init__(self, home: Path) -> None:
+        self.forked = 0
+        self._home = home
+        self._count = 0
+
+    def made(
+        self, *logs: bytes, processes: int = 1, mode: Mode = "strict", until: float | None = None
+    ) -> Made:
+        self._count += 1
+        home = self._home / str(self._count)
+        home.mkdir()
+        paths = []
+        for number, log in enumerate(logs):
+            (home / str(number)).write_bytes(log)
+            paths.append(str(home / str(number)))
+        cuts = Cuts(mode)
+        grants = Map(home / "map", "scratch")
+        chain = Chain(Scanner(COURIER, Clock(UTC)), policy())
+        before = self.forked
+        done = replay(
+            paths, chain, cuts, grants, now=AFTER_CAPTURES, until=until, processes=processes
+        )
+        grants.close()
+        assert self.forked - before == (processes if processes > 1 else 0) * len(logs)
+        doubts = {name: cuts.dump()[name] for name in ("gap", "doubts")}
+        return Made(done.counts, done.bytes, done.at, doubts, rows(home / "map"))
+
+
+@pytest.fixture
+def replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Replays:
+    made = Replays(tmp_path)
+    fork = os.fork
+
+    def counted() -> int:
+        made.forked += 1
+        return fork()
+
+    monkeypatch.setattr(os, "fork", counted)
+    monkeypatch.setattr(replaying, "_LARGE", 0)
+    return made
+
+
+def cut_into(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(segments, "SEGMENT", size)
+
+
+@pytest.mark.parametrize("stamps", STAMPS)
+@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("mode", ["strict", "next", "off"])
+def test_captured_logs_again_and_again(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch, name: str, stamps: str, mode: Mode
+) -> None:
+    log = capture(name, stamps) * 5
+    cut_into(monkeypatch, len(log) // 7)
+    one = replays.made(log, mode=mode)
+    assert one.counts.lines == log.count(b"\n")
+    assert one.counts.judged.logins > 0
+    assert replays.made(log, processes=3, mode=mode) == one
+
+
+@pytest.mark.parametrize("stamps", STAMPS)
+def test_who_is_granted(replays: Replays, monkeypatch: pytest.MonkeyPatch, stamps: str) -> None:
+    cut_into(monkeypatch, 5000)
+    found = replays.made(capture("courier-clean", stamps), processes=3)
+    everybody = {address.encode() for address in truth("courier-clean")["authenticated"]}
+    assert set(found.rows["grants"]) == everybody
+
+
+@pytest.mark.parametrize("size", [1, 333, 4096])
+@pytest.mark.parametrize("stamps", STAMPS)
+def test_cuts_at_the_borders_of_segments(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch, stamps: str, size: int
+) -> None:
+    """With a segment for each line every cut stands at a border."""
+    cut_into(monkeypatch, size)
+    log = capture("courier-forged", stamps)
+    one = replays.made(log)
+    assert one.counts.cuts == 9
+    assert replays.made(log, processes=3) == one
+    assert one.counts.suspect > 0
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        b"N",
+        b"Nov 22 08:59:00 mail pop3d: LOGIN, user=bob, ip=[198.18.9.9], port=[1]",
+        b"x" * (LINE_LIMIT - 1),
+        b"x" * LINE_LIMIT,
+        b"x" * (LINE_LIMIT + 1),
+        b"x" * 300_000,
+        b"Nov 22 08:59:00 mail pop3d: LOGIN FAILED, user=" + b"x" * 300_000,
+    ],
+    ids=["none", "a byte", "a login", "limit - 1", "limit", "limit + 1", "long", "long and cut"],
+)
+@pytest.mark.parametrize("size", [500, 1 << 20])
+def test_an_unfinished_last_line(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch, tail: bytes, size: int
+) -> None:
+    cut_into(monkeypatch, size)
+    log = capture("courier-clean", "bsd")
+    # What follows in the next file is suspect, as behind every gap.
+    one = replays.made(log + tail, log)
+    assert one.doubts["gap"] == bool(tail)
+    assert (one.counts.suspect > 0) == bool(tail)
+    assert replays.made(log + tail, log, processes=3) == one
+
+
+@pytest.mark.parametrize("log", [b"", b"\n", b"x", b"x" * 1000, b"\n" * 1000])
+def test_next_to_nothing(replays: Replays, monkeypatch: pytest.MonkeyPatch, log: bytes) -> None:
+    cut_into(monkeypatch, 10)
+    assert replays.made(log, processes=3) == replays.made(log)
+
+
+@pytest.mark.parametrize("long", [600, 20_000, LINE_LIMIT, LINE_LIMIT + 1, 3 * LINE_LIMIT])
+@pytest.mark.parametrize("size", [200, 10_000])
+def test_lines_longer_than_a_segment(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch, long: int, size: int
+) -> None:
+    cut_into(monkeypatch, size)
+    lines = capture("courier-clean", "rfc3339").splitlines(keepends=True)
+    header = lines[0][: lines[0].index(b"Connection")]
+    for at in (200, 100, 3, 0):
+        lines.insert(at, header + b"LOGIN, user=" + b"x" * long + b"\n")
+        lines.insert(at, b"y" * long + b"\n")
+    log = b"".join(lines)
+    one = replays.made(log)
+    assert one.counts.cuts == 4
+    assert replays.made(log, processes=3) == one
+
+
+@pytest.mark.parametrize("batch", [1, 40])
+def test_however_often_it_is_committed(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    cut_into(monkeypatch, 3000)
+    log = b"".join(capture(name, "rfc3339") for name in CAPTURES) * 2
+    one = replays.made(log)
+    monkeypatch.setattr(replaying, "_BATCH", batch)
+    assert replays.made(log, processes=3) == one
+
+
+def test_lines_after_the_end_have_no_effect(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, 3000)
+    log = capture("courier-clean", "rfc3339")
+    lines = log.splitlines()
+    middle = datetime.fromisoformat(lines[len(lines) // 2].split()[0].decode()).timestamp()
+    one = replays.made(log, until=middle)
+    assert 0 < one.counts.judged.logins < 80
+    assert replays.made(log, processes=3, until=middle) == one
+
+
+def test_logs_at_random(replays: Replays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of the captures, long lines and losses between them, in segments of any size."""
+    chance = random.Random(3)
+    lines = [
+        line for name in CAPTURES for line in capture(name, "rfc3339").splitlines(keepends=True)
+    ]
+    stamp = lines[0][:32]
+    lost = stamp + b" mail rsyslogd: imuxsock lost 3 messages due to rate-limiting\n"
+    suspect = 0
+    for _ in range(20):
+        log = b""
+        for _ in range(chance.randrange(1, 12)):
+            begin = chance.randrange(len(lines))
+            log += b"".join(lines[begin : begin + chance.randrange(80)])
+            log += chance.choice([b"", b"", lost, b"z" * chance.randrange(2000) + b"\n"])
+        log = log[: len(log) - chance.choice([0, 0, 1, 30])]
+        cut_into(monkeypatch, chance.choice([1, 50, 700, 3000, len(log) + 1]))
+        one = replays.made(log)
+        suspect += one.counts.suspect
+        several = replays.made(log, processes=chance.choice([2, 3]))
+        # Out of order, the latest stamp is the latest of those that were looked at.
+        assert one.counts.latest is not None or log.count(b"\n") == 0
+        several.counts.latest, several = one.counts.latest, several._replace(at=one.at)
+        assert several == one
+    assert suspect > 0
+
+
+def test_a_tag_that_is_first_seen_long_after_a_gap(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, 100_000)
+    stamp = b"2026-11-22T08:%02d:%02d.5+00:00 mail "
+    lost = stamp % (0, 0) + b"rsyslogd: imuxsock lost 3 messages due to rate-limiting\n"
+    login = b"LOGIN, user=bob, ip=[198.18.0.%d], port=[4242]"
+    between = b"".join(
+        stamp % (1 + n // 3000, n // 50 % 60) + b"pop3d: Connection, ip=[198.18.9.9]\n"
+        for n in range(40_000)
+    )
+    late = stamp % (30, 0) + b"imapd: " + login % 1 + b", protocol=IMAP\n"
+    pop3d = stamp % (30, 1) + b"pop3d: " + login % 2 + b"\n"
+    log = lost + between + late + pop3d
+    assert len(log) > 2 << 20
+    one = replays.made(log)
+    assert list(one.rows["grants"]) == [b"198.18.0.2"]
+    assert one.counts.suspect == 1
+    assert replays.made(log, processes=2) == one
+
+
+# Processes that fail
+
+
+@pytest.mark.parametrize("how", ["killed", "an error"])
+def test_a_process_that_fails(replays: Replays, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    cut_into(monkeypatch, 2000)
+    log = capture("courier-clean", "rfc3339") * 3
+    one = replays.made(log)
+    parent, pieces = os.getpid(), segments.pieces
+    in_order = []
+
+    def failing(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+        if os.getpid() == parent:
+            in_order.append(start)
+        elif start > 20_000:
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError("not read")
+        return pieces(descriptor, start, end)
+
+    monkeypatch.setattr(replaying, "pieces", failing)
+    assert replays.made(log, processes=2) == one
+    assert len(in_order) > 10
+
+
+def test_an_error_ends_all_processes(replays: Replays, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, 2000)
+    log = capture("courier-forged", "rfc3339") * 200
+    parent = os.getpid()
+    pieces = segments.pieces
+
+    def failing(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+        if os.getpid() == parent:
+            raise OSError("the disk is gone")
+        return pieces(descriptor, start, end)
+
+    monkeypatch.setattr(replaying, "pieces", failing)
+    with pytest.raises(SourceError, match="the disk is gone"):
+        replays.made(log, processes=3)
+    # None is left to be waited for.
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
