@@ -11,7 +11,8 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -177,7 +178,7 @@ def _add_run(commands: _Commands) -> None:
     command.add_argument(
         "-v", "--verbose", action="store_true", help="say each login, end and refusal"
     )
-    command.set_defaults(command=_run)
+    command.set_defaults(command=_lazily("run", "run"))
 
 
 def _add_replay(commands: _Commands) -> None:
@@ -200,7 +201,7 @@ def _add_replay(commands: _Commands) -> None:
     command.add_argument(
         "files", nargs="+", metavar="FILE", help="plain, .gz, .xz, .zst, or - for standard input"
     )
-    command.set_defaults(command=_replay)
+    command.set_defaults(command=_lazily("replay", "run"))
 
 
 def _add_get(commands: _Commands) -> None:
@@ -210,14 +211,14 @@ def _add_get(commands: _Commands) -> None:
     _add_map(command)
     command.add_argument("--answer", help=argparse.SUPPRESS)
     command.add_argument("key", metavar="KEY", help="an address, as Postfix asks for it")
-    command.set_defaults(command=_get)
+    command.set_defaults(command=_lazily("grants", "get"))
 
 
 def _add_list(commands: _Commands) -> None:
     command = _command(commands, "list", "list the grants")
     _add_map(command)
     command.add_argument("--json", action="store_true", help="as a JSON list")
-    command.set_defaults(command=_list)
+    command.set_defaults(command=_lazily("grants", "list_grants"))
 
 
 def _add_match(commands: _Commands) -> None:
@@ -230,7 +231,7 @@ def _add_match(commands: _Commands) -> None:
         metavar="LINE",
         help="a whole log line (default: -, lines of standard input)",
     )
-    command.set_defaults(command=_match)
+    command.set_defaults(command=_lazily("patterns", "match"))
 
 
 def _add_check(commands: _Commands) -> None:
@@ -238,7 +239,7 @@ def _add_check(commands: _Commands) -> None:
         commands, "check", "check the settings, and the patterns with their examples"
     )
     _add_patterns(command)
-    command.set_defaults(command=_check)
+    command.set_defaults(command=_lazily("patterns", "check"))
 
 
 def _add_rebuild(commands: _Commands) -> None:
@@ -252,49 +253,17 @@ def _add_rebuild(commands: _Commands) -> None:
     _add_patterns(command)
     _add_map(command)
     _add_judging(command)
-    command.set_defaults(command=_rebuild)
+    command.set_defaults(command=_lazily("rebuild", "run"))
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from pbs_watch.commands import run  # noqa: PLC0415 - here and below: see the module's head
+def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """The function of a command's module, which is imported when it runs."""
 
-    return run.run(arguments)
+    def run(arguments: argparse.Namespace) -> int:
+        found = getattr(import_module(f"pbs_watch.commands.{module}"), function)
+        return int(found(arguments))
 
-
-def _replay(arguments: argparse.Namespace) -> int:
-    from pbs_watch.commands import replay  # noqa: PLC0415
-
-    return replay.run(arguments)
-
-
-def _get(arguments: argparse.Namespace) -> int:
-    from pbs_watch.commands import grants  # noqa: PLC0415
-
-    return grants.get(arguments)
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    from pbs_watch.commands import grants  # noqa: PLC0415
-
-    return grants.list_grants(arguments)
-
-
-def _match(arguments: argparse.Namespace) -> int:
-    from pbs_watch.commands import patterns  # noqa: PLC0415
-
-    return patterns.match(arguments)
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    from pbs_watch.commands import patterns  # noqa: PLC0415
-
-    return patterns.check(arguments)
-
-
-def _rebuild(arguments: argparse.Namespace) -> int:
-    from pbs_watch.commands import rebuild  # noqa: PLC0415
-
-    return rebuild.run(arguments)
+    return run
 
 
 _COMMANDS = {
