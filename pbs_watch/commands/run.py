@@ -28,8 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Follow and answer until SIGTERM or SIGINT."""
     config = settings(arguments)
     formats = library.load(config.patterns, config.patterns_dir)
-    with _logging(logging.INFO if arguments.verbose else logging.WARNING):
+    with _logging(logging.INFO if arguments.verbose else logging.WARNING) as handler:
+        # Opening the map forks a process to probe it: before there are other threads.
         service = Service(config, formats)
+        handler.begin()
         service.listen()
         service.start()
         service.run()
@@ -47,7 +49,11 @@ class _NeverWaiting(logging.Handler):
         super().__init__()
         self._lines: queue.Queue[bytes] = queue.Queue(_LINES_KEPT)
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
+
+    def begin(self) -> None:
+        """Start writing; until then lines wait."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is None or self._lines.full():
@@ -58,6 +64,7 @@ class _NeverWaiting(logging.Handler):
 
     def end(self) -> None:
         """Let the thread write what waits, and wait for it a moment."""
+        self.begin()
         with suppress(queue.Full):
             self._lines.put(b"", timeout=_LINGER)
             self._thread.join(_LINGER)
@@ -70,7 +77,7 @@ class _NeverWaiting(logging.Handler):
 
 
 @contextmanager
-def _logging(level: int) -> Iterator[None]:
+def _logging(level: int) -> Iterator[_NeverWaiting]:
     """Write the daemon's log to standard error, from a thread of its own."""
     logger = logging.getLogger("pbs_watch")
     handler = _NeverWaiting()
@@ -78,7 +85,7 @@ def _logging(level: int) -> Iterator[None]:
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield
+        yield handler
     finally:
         logger.removeHandler(handler)
         handler.end()
