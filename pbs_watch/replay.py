@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from pbs_watch.chain import Chain, Counts
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.events import Scanned
 from pbs_watch.grants.owner import Owner
-from pbs_watch.grants.store import Map
+from pbs_watch.grants.store import Map, Mode
 from pbs_watch.log.archive import chunks, is_compressed, opened, size_of
 from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.lines import LINE_LIMIT, Taken, take
@@ -51,23 +51,17 @@ def opened_map(path: Path | None) -> Iterator[Map]:
 
     Raises :class:`MapError`, also where a running daemon has the map: its settings would not hold.
     """
-    if path is not None:
-        owner = Owner(path)
-        try:
-            grants = Map(path, "daemon")
-            try:
-                yield grants
-            finally:
-                grants.close()
-        finally:
-            owner.release()
-        return
-    with tempfile.TemporaryDirectory(prefix="pbs-watch-replay-") as scratch:
-        grants = Map(Path(scratch), "scratch")
-        try:
-            yield grants
-        finally:
-            grants.close()
+    with ExitStack() as closing:
+        mode: Mode = "scratch"
+        if path is None:
+            scratch = tempfile.TemporaryDirectory(prefix="pbs-watch-replay-")
+            path = Path(closing.enter_context(scratch))
+        else:
+            closing.callback(Owner(path).release)
+            mode = "daemon"
+        grants = Map(path, mode)
+        closing.callback(grants.close)
+        yield grants
 
 
 def replay(

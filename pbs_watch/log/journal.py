@@ -24,9 +24,6 @@ from pbs_watch.log.stream import Pipe
 PREFIX = "journal:"
 """What names the journal in the setting ``log``; a directory of journal files may follow."""
 
-COURIER = ("_COMM=courierlogger", "_UID=0")
-"""The trusted fields of Courier's messages."""
-
 _OF_THE_JOURNAL = ("+", "_TRANSPORT=driver")
 """Matches what journald itself wrote; nobody else can set this field."""
 

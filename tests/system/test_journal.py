@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from pbs_watch.log.journal import COURIER, PREFIX, Journal
+from pbs_watch.config import Config
+from pbs_watch.log.journal import PREFIX, Journal
 from tests.daemon import NO, OK, TROUBLE, Daemon, addresses, command, until
 
 Start = Callable[..., Daemon]
@@ -336,7 +337,7 @@ class Read:
     def __init__(self, name: str) -> None:
         self.gaps = 0
         self.lines: list[bytes] = []
-        self.source = Journal(name, COURIER, self._gap, lambda _text: None)
+        self.source = Journal(name, Config().journal_trust, self._gap, lambda _text: None)
         self.source.start("", 0.0)
 
     def _gap(self) -> None:
