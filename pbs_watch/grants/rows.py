@@ -23,8 +23,8 @@ import struct
 from pbs_watch.grants.changes import Grant, SessionKey
 from pbs_watch.log.position import Position, SourceState
 
-SCHEMA = b"1"
-"""Version of the layout above."""
+SCHEMA = b"2"
+"""Version of the layout above; :mod:`pbs_watch.grants.upgrade` knows the older ones."""
 
 LOGIN_ROW = b"L"
 SESSION_ROW = b"S"
@@ -114,7 +114,16 @@ def source_key(name: str) -> bytes:
 def pack_source(name: str, state: SourceState) -> bytes:
     """A source's positions and doubts as JSON."""
     positions = [
-        [at.device, at.inode, at.offset, at.anchor.hex(), at.skipping] for at in state.positions
+        [
+            at.device,
+            at.inode,
+            at.offset,
+            at.anchor.hex(),
+            at.skipping,
+            at.modified,
+            at.generation,
+        ]
+        for at in state.positions
     ]
     value = {
         "name": name.encode("utf-8", "surrogateescape").hex(),
@@ -130,7 +139,15 @@ def unpack_source(value: bytes) -> tuple[str, SourceState]:
     row = json.loads(value)
     name = bytes.fromhex(row["name"]).decode("utf-8", "surrogateescape")
     positions = tuple(
-        Position(int(device), int(inode), int(offset), bytes.fromhex(anchor), bool(skipping))
-        for device, inode, offset, anchor, skipping in row["positions"]
+        Position(
+            int(device),
+            int(inode),
+            int(offset),
+            bytes.fromhex(anchor),
+            bool(skipping),
+            int(modified),
+            int(generation),
+        )
+        for device, inode, offset, anchor, skipping, modified, generation in row["positions"]
     )
     return name, SourceState(positions, row["cuts"], row["cursor"])

@@ -12,16 +12,18 @@ what to do.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lmdb
 
 from pbs_watch.errors import MapError
-from pbs_watch.grants import rows
+from pbs_watch.grants import rows, upgrade
 from pbs_watch.grants.changes import Changes, Grant, SessionKey
 from pbs_watch.grants.probe import DATA, probe
 from pbs_watch.log.position import SourceState
@@ -34,6 +36,12 @@ _MAX_DATABASES = 16
 
 _MAX_READERS = 512
 """Processes and threads that may read at once; four times LMDB's default."""
+
+_LOCK = "lock.mdb"
+"""LMDB's name for the file of locks and readers."""
+
+_LOCK_BYTES = _MAX_READERS * 64
+"""What LMDB makes of it, but for the last readers."""
 
 _DATABASES = (b"grants", b"logins", b"sessions", b"expiry", b"sources", b"meta")
 
@@ -56,12 +64,18 @@ Mode = Literal["daemon", "scratch", "write", "read"]
 class Map:
     """An open map.
 
-    ``mode``: ``daemon`` creates what is missing and commits to disk; ``scratch`` creates and leaves
-    writing to the kernel (replay: it can be made again); ``write`` and ``read`` need a map.
+    ``mode``: ``daemon`` creates what is missing, upgrades a map of an older schema and commits to
+    disk; ``scratch`` creates and leaves writing to the kernel (replay: it can be made again);
+    ``write`` and ``read`` need a map.  ``upgraded_from``: the schema that the map had, where it was
+    upgraded.
     """
 
     def __init__(self, path: Path, mode: Mode) -> None:
         self.path = path
+        self.upgraded_from: str | None = None
+        self.broken = False
+        """Whether LMDB has given the environment up, for reading too: see :meth:`reopen`."""
+        self._mode: Mode = mode
         creates = mode in {"daemon", "scratch"}
         if not creates and not _has_map(path):
             raise MapError(
@@ -70,44 +84,88 @@ class Map:
             )
         if creates:
             _make_directory(path)
+            _reserve_lock(path)
         probe(path)
+        self._open()
+
+    def _open(self) -> None:
+        creates = self._mode in {"daemon", "scratch"}
         with self._errors():
             self._env = lmdb.open(
-                str(path),
+                str(self.path),
                 map_size=_MAP_SIZE,
                 max_dbs=_MAX_DATABASES,
                 max_readers=_MAX_READERS,
                 create=creates,
-                readonly=mode == "read",
-                sync=mode != "scratch",
+                readonly=self._mode == "read",
+                sync=self._mode != "scratch",
                 # The last transactions may be lost with the power, never the map's consistency;
                 # the position is in the same transaction, so their lines are simply read again.
                 metasync=False,
                 mode=0o640,
             )
         try:
-            self._open_databases(create=creates)
+            self._open_databases(self._mode, create=creates)
         except BaseException:
             self._env.close()
             raise
+        self.broken = False
 
-    def _open_databases(self, *, create: bool) -> None:
+    def reopen(self) -> None:
+        """Open a broken map again, while no other thread uses it; raises :class:`MapError`.
+
+        A failure to write the last page of a transaction, the one that makes it count, lets LMDB
+        refuse everything.  What was committed before is whole.
+        """
+        self._env.close()
+        self._open()
+
+    def _open_databases(self, mode: Mode, *, create: bool) -> None:
         with self._errors():
             found = self._schema()
             if found is None and not create:
                 raise MapError(f"{self.path}: not a pbs-watch map; name the daemon's with --map")
             if found is not None and found != rows.SCHEMA:
-                raise MapError(
-                    f"{self.path}: the map has schema {found.decode('ascii', 'replace')}, this "
-                    f"pbs-watch knows {rows.SCHEMA.decode()}; use the pbs-watch that made it, or "
-                    "another directory"
-                )
+                self._settle(found, mode)
             self._grants, self._logins, self._sessions, self._expiry, self._sources, meta = (
                 self._env.open_db(name, create=create) for name in _DATABASES
             )
             if found is None:
                 with self._env.begin(write=True, db=meta) as txn:
                     txn.put(b"schema", rows.SCHEMA)
+
+    def _settle(self, found: bytes, mode: Mode) -> None:
+        """Upgrade a map of another schema, or live with it; raises where neither can be."""
+        schema, ours = found.decode("ascii", "replace"), rows.SCHEMA.decode()
+        if found not in upgrade.STEPS:
+            raise MapError(
+                f"{self.path}: the map has schema {schema}, this pbs-watch knows {ours}; "
+                "use the pbs-watch that made it, or another directory"
+            )
+        if mode == "daemon":
+            self._upgrade(found)
+            self.upgraded_from = schema
+        elif mode != "read" or found not in upgrade.READABLE:
+            raise MapError(
+                f"{self.path}: the map still has schema {schema}; restart the daemon, "
+                f"which upgrades it to {ours}"
+            )
+
+    def _upgrade(self, found: bytes) -> None:
+        """Take the map to today's schema, in one transaction."""
+        with self._env.begin(write=True) as txn:
+            tables = _Tables(self._env, txn)
+            try:
+                reached = upgrade.upgrade(found, tables)
+            except (ValueError, KeyError, TypeError) as error:
+                raise self._position_lost(error) from None
+            tables.put(b"meta", b"schema", reached)
+
+    def _position_lost(self, error: Exception) -> MapError:
+        return MapError(
+            f"{self.path}: a source's position cannot be read ({error}); "
+            "move the map away and start again, the log is read anew"
+        )
 
     def _schema(self) -> bytes | None:
         """The schema of the map, ``None`` for an environment without any database."""
@@ -129,7 +187,26 @@ class Map:
         try:
             yield
         except _BROKEN as error:
-            raise MapError(f"{self.path}: {_advice(error)}") from error
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: Exception) -> MapError:
+        if isinstance(error, lmdb.PanicError):
+            self.broken = True
+        return MapError(f"{self.path}: {_advice(error)}")
+
+    @contextmanager
+    def _writing(self) -> Iterator[lmdb.Transaction]:
+        """A transaction that is committed at the end, or not at all."""
+        try:
+            with self._env.begin(write=True) as txn:
+                yield txn
+        except lmdb.Error:
+            # Whether that was the end of the environment, LMDB tells only to who comes next.
+            try:
+                self._env.begin().abort()
+            except lmdb.PanicError:
+                self.broken = True
+            raise
 
     def close(self) -> None:
         """Close the environment."""
@@ -154,7 +231,7 @@ class Map:
             finally:
                 txn.abort()
         except _BROKEN as error:
-            raise MapError(f"{self.path}: {_advice(error)}") from error
+            raise self._trouble(error) from error
 
     def _held(
         self,
@@ -193,14 +270,11 @@ class Map:
             try:
                 return dict(rows.unpack_source(value) for _, value in txn.cursor())
             except (ValueError, KeyError, TypeError) as error:
-                raise MapError(
-                    f"{self.path}: a source's position cannot be read ({error}); "
-                    "move the map away and start again, the log is read anew"
-                ) from None
+                raise self._position_lost(error) from None
 
     def commit(self, changes: Changes) -> None:
         """Write ``changes`` in one transaction; raises :class:`MapError` and changes nothing."""
-        with self._errors(), self._env.begin(write=True) as txn:
+        with self._errors(), self._writing() as txn:
             self._put_logins(txn, changes)
             self._put_grants(txn, changes)
             self._put_sessions(txn, changes)
@@ -266,10 +340,11 @@ class Map:
         with self._errors():
             if not self._due(now):
                 return 0
-            with self._env.begin(write=True) as txn:
+            with self._writing() as txn:
                 due = self._take_due(txn, now)
-                for kind, name in due:
-                    self._expire(txn, kind, name, now)
+                over = self._expire(txn, due, rows.LOGIN_ROW, now)
+                over |= self._expire(txn, due, rows.SESSION_ROW, now)
+                self._drop_grants(txn, over, now)
         return len(due)
 
     def _due(self, now: float) -> bool:
@@ -278,42 +353,70 @@ class Map:
             cursor = txn.cursor()
             return bool(cursor.first()) and rows.unpack_time(cursor.key()) <= now
 
-    def _take_due(self, txn: lmdb.Transaction, now: float) -> list[tuple[bytes, bytes]]:
-        due: list[tuple[bytes, bytes]] = []
-        cursor = txn.cursor(self._expiry)
-        found = cursor.first()
-        while found and len(due) < SWEEP_ROWS and rows.unpack_time(cursor.key()) <= now:
-            key = cursor.key()
-            due.append((key[8:9], key[9:]))
-            found = cursor.delete() and bool(cursor.key())
-        return due
+    # As in a commit: many at once and in order, which takes half as long as row by row.
 
-    def _expire(self, txn: lmdb.Transaction, kind: bytes, name: bytes, now: float) -> None:
+    def _take_due(self, txn: lmdb.Transaction, now: float) -> list[bytes]:
+        """Take the first keys out of the expiry index, as far as they are due."""
+        limit = rows.pack_time(now)
+        due = txn.cursor(self._expiry).iternext(values=False)
+        keys = list(islice(takewhile(lambda key: key[:8] <= limit, due), SWEEP_ROWS))
+        for key in keys:
+            txn.delete(key, db=self._expiry)
+        return keys
+
+    def _expire(
+        self, txn: lmdb.Transaction, due: list[bytes], kind: bytes, now: float
+    ) -> set[bytes]:
+        """Remove rows of one kind that expired; returns whose they were.
+
+        What was renewed meanwhile goes back into the index.
+        """
         table = self._logins if kind == rows.LOGIN_ROW else self._sessions
-        value = txn.get(name, db=table)
-        if value is not None:
-            if rows.unpack_time(value) > now:
-                self._index(txn, [value[:8] + kind + name])
-                return
-            txn.delete(name, db=table)
-        address = name.split(b"\0", 1)[0]
-        self._drop_grant(txn, address, now)
+        limit = rows.pack_time(now)
+        names = sorted(key[9:] for key in due if key[8:9] == kind)
+        with txn.cursor(table) as cursor:
+            known = cursor.getmulti(names)
+        renewed = {name: value[:8] for name, value in known if value[:8] > limit}
+        for name, _ in known:
+            if name not in renewed:
+                txn.delete(name, db=table)
+        self._index(txn, [until + kind + name for name, until in renewed.items()])
+        return {name[: name.index(b"\0")] for name in names if name not in renewed}
 
-    def _drop_grant(self, txn: lmdb.Transaction, address: bytes, now: float) -> None:
-        """Remove a grant that is over: expired, and no session holds it."""
-        value = txn.get(address, db=self._grants)
-        if value is None:
-            return
-        grant = rows.unpack_grant(value)
-        if grant.permanent or grant.expires > now or self._held(txn, address, now, {}):
-            return
-        txn.delete(address, db=self._grants)
+    def _drop_grants(self, txn: lmdb.Transaction, addresses: set[bytes], now: float) -> None:
+        """Remove those grants that are over: expired, and no session holds them."""
+        with txn.cursor(self._grants) as cursor:
+            known = cursor.getmulti(sorted(addresses))
+        sessions = txn.stat(self._sessions)["entries"]
+        for address, value in known:
+            if rows.counts(value, now) or (sessions and self._held(txn, address, now, {})):
+                continue
+            txn.delete(address, db=self._grants)
 
     def free_stale_readers(self) -> int:
         """Clear the reader slots of processes that died; returns how many there were."""
         with self._errors():
             freed: int = self._env.reader_check()
             return freed
+
+
+class _Tables:
+    """The databases of a map within a transaction, for the steps of an upgrade."""
+
+    def __init__(self, env: lmdb.Environment, txn: lmdb.Transaction) -> None:
+        self._env = env
+        self._txn = txn
+
+    def all(self, database: bytes) -> list[tuple[bytes, bytes]]:
+        """Keys and values, copied."""
+        return list(self._txn.cursor(self._database(database)))
+
+    def put(self, database: bytes, key: bytes, value: bytes) -> None:
+        """Write a row."""
+        self._txn.put(key, value, db=self._database(database))
+
+    def _database(self, name: bytes) -> Any:
+        return self._env.open_db(name, txn=self._txn)
 
 
 def _prefixed(cursor: lmdb.Cursor, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -346,6 +449,25 @@ def _make_directory(path: Path) -> None:
         ) from None
 
 
+def _reserve_lock(path: Path) -> None:
+    """Give LMDB's lock file its blocks where it is new.
+
+    LMDB maps it into memory: on a full disk writing there is no error but a SIGBUS.
+    """
+    try:
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            if not os.fstat(descriptor).st_size:
+                os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise MapError(
+            f"{path}: {_LOCK} cannot be made ({error.strerror}); make room, or name another "
+            "directory with --map"
+        ) from None
+
+
 def _advice(error: Exception) -> str:
     text = str(error)
     if isinstance(error, struct.error | ValueError):
@@ -360,4 +482,6 @@ def _advice(error: Exception) -> str:
         return f"too many processes read the map ({text}); end some of them"
     if "No space left" in text:
         return f"no space left on the disk ({text}); make room, nothing is lost meanwhile"
+    if "Read-only file system" in text:
+        return f"cannot be written ({text}); mount it for writing, nothing is lost meanwhile"
     return f"LMDB says: {text}"

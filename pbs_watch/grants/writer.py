@@ -28,6 +28,10 @@ class Writer:
         self._wake = wake
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[MapError | None] = queue.SimpleQueue()
+        self.tidying = False
+        """Whether a tidying waits or goes on."""
+        self.stuck = False
+        """Whether a commit has been waited for in vain: the thread may still be using the map."""
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
@@ -38,9 +42,12 @@ class Writer:
     def tidy(self, now: float) -> None:
         """Remove what expired before ``now`` (epoch seconds) and dead readers' slots.
 
-        An error is left to the next commit to report: expiry is checked on every read anyway.
+        Nothing happens while the last tidying waits or goes on.  An error is left to the next
+        commit to report: expiry is checked on every read anyway.
         """
-        self._jobs.put(lambda: self._tidy(now))
+        if not self.tidying:
+            self.tidying = True
+            self._jobs.put(lambda: self._tidy(now))
 
     def result(self) -> tuple[bool, MapError | None]:
         """Whether a commit has ended since the last call, and its error if it failed."""
@@ -54,12 +61,17 @@ class Writer:
         try:
             return self._results.get(timeout=_LONGEST)
         except queue.Empty:
-            return MapError(f"{self._map.path}: the disk has not answered for {_LONGEST:.0f} s")
+            self.stuck = True
+            return MapError(
+                f"{self._map.path}: neither the disk nor another process that writes the map has "
+                f"let us write for {_LONGEST:.0f} s"
+            )
 
     def close(self) -> None:
         """Finish what was asked for and end the thread, unless the disk does not answer."""
         self._jobs.put(None)
-        self._thread.join(_LONGEST)
+        self._thread.join(0 if self.stuck else _LONGEST)
+        self.stuck = self._thread.is_alive()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -77,11 +89,14 @@ class Writer:
         self._wake()
 
     def _tidy(self, now: float) -> None:
+        more = False
         try:
             self._map.free_stale_readers()
-            swept = self._map.sweep(now)
-        except MapError:
-            return
-        if swept >= SWEEP_ROWS:
+            more = self._map.sweep(now) >= SWEEP_ROWS
+        except Exception:  # noqa: BLE001 - as in a commit
+            more = False
+        if more:
             # Behind whatever is waiting: a commit goes between two transactions of a sweep.
-            self.tidy(now)
+            self._jobs.put(lambda: self._tidy(now))
+        else:
+            self.tidying = False

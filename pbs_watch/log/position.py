@@ -8,7 +8,7 @@ another file under the same inode, is noticed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ANCHOR_BYTES = 128
 """Bytes of the anchor: longer than a stamp, host, tag and port together, so that two logs do not
@@ -20,7 +20,9 @@ class Position:
     """A place in a file, at a line boundary unless ``skipping`` (inside a line that is too long).
 
     ``anchor``: up to :data:`ANCHOR_BYTES` bytes that stand before ``offset``, all of them where
-    fewer do.
+    fewer do.  ``modified``: when the file had been written last when it was read last, in
+    nanoseconds since the epoch; ``generation``: of the inode, which may be used again.  Both 0
+    where that is not known (maps of schema 1, file systems that do not tell).
     """
 
     device: int
@@ -28,15 +30,24 @@ class Position:
     offset: int
     anchor: bytes
     skipping: bool = False
+    modified: int = 0
+    generation: int = 0
+
+    def same_file(self, other: Position) -> bool:
+        """Whether both are places in one file, as far as can be told without reading."""
+        generations = {self.generation, other.generation} - {0}
+        same_inode = (self.device, self.inode) == (other.device, other.inode)
+        return same_inode and len(generations) < 2
 
     def moved(self, by: int, tail: bytes, *, skipping: bool = False) -> Position:
         """The position ``by`` bytes further, where ``tail`` ends with the bytes before it."""
-        anchor = tail[-ANCHOR_BYTES:]
-        return Position(self.device, self.inode, self.offset + by, anchor, skipping)
+        return replace(
+            self, offset=self.offset + by, anchor=tail[-ANCHOR_BYTES:], skipping=skipping
+        )
 
     def restarted(self) -> Position:
         """The beginning of the same file."""
-        return Position(self.device, self.inode, 0, b"")
+        return replace(self, offset=0, anchor=b"", skipping=False)
 
 
 @dataclass(frozen=True, slots=True)
