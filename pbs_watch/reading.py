@@ -133,6 +133,12 @@ class Reading:
         return any(followed.source.blind for followed in self._followed)
 
     @property
+    def unsure(self) -> bool:
+        """Whether "not found" cannot be said, though all may have been read that a look found."""
+        sources = [followed.source for followed in self._followed]
+        return self.blind or any(isinstance(one, Source) and one.unsure for one in sources)
+
+    @property
     def far_behind(self) -> bool:
         """Whether more waits than can be read while a question waits."""
         return self.behind and self._pace.too_long(list(self.waiting.values()))

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
-from dataclasses import dataclass
+import struct
+import sys
+from dataclasses import replace
 
 from pbs_watch.errors import SourceError
-from pbs_watch.log.lines import LINE_LIMIT, take
+from pbs_watch.log.lines import LINE_LIMIT, Block, blocks_of
 from pbs_watch.log.position import ANCHOR_BYTES, Position
 from pbs_watch.log.rotation import Seen
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Whole lines: ``data[start:end]``, which ends in a newline."""
-
-    data: bytes
-    start: int
-    end: int
 
 
 class Truncated(Exception):  # noqa: N818 - a thing that happens to logs, not a mistake
@@ -35,7 +29,7 @@ def see(path: str) -> Seen | None:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _seen(path, found)
+    return seen_in(path, found)
 
 
 def glance(path: str) -> tuple[int, int, int, int] | None:
@@ -50,11 +44,30 @@ def glance(path: str) -> tuple[int, int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _seen(path: str, found: os.stat_result) -> Seen:
+def seen_in(path: str, found: os.stat_result) -> Seen:
+    """What stat found at ``path``; raises :class:`SourceError` for what can never be a log."""
     if not stat.S_ISREG(found.st_mode):
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise SourceError(f"{path}: is {kind}; name the mail log, such as /var/log/mail.log")
     return Seen(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def opener(path: str, flags: int) -> int:
+    """Opens a log: a FIFO in the place of one must not hold us up."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+_GETVERSION = 0x80087601 if struct.calcsize("l") == 8 else 0x80047601
+"""FS_IOC_GETVERSION of <linux/fs.h>: ext4, xfs and btrfs answer it."""
+
+
+def _generation(descriptor: int) -> int:
+    """Which use of its inode a file is; 0 where the file system does not tell."""
+    try:
+        told = fcntl.ioctl(descriptor, _GETVERSION, bytes(struct.calcsize("l")))
+    except OSError:
+        return 0
+    return int.from_bytes(told[:4], sys.byteorder)
 
 
 class LogFile:
@@ -65,24 +78,31 @@ class LogFile:
 
     def __init__(self, path: str) -> None:
         """Open ``path`` at its beginning; raises OSError or :class:`SourceError`."""
-        # O_NONBLOCK: a FIFO in the place of the log must not hold us up.
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._raw = open(path, "rb", buffering=0, opener=opener)  # noqa: SIM115 - close()
+        self._fd = self._raw.fileno()
         try:
-            found = _seen(path, os.fstat(self._fd))
+            found = seen_in(path, os.fstat(self._fd))
         except BaseException:
-            os.close(self._fd)
+            self._raw.close()
             raise
         self.path = path
-        self.position = Position(found.device, found.inode, 0, b"")
+        self.position = Position(
+            found.device,
+            found.inode,
+            0,
+            b"",
+            modified=found.modified,
+            generation=_generation(self._fd),
+        )
         self._read_up_to: tuple[int, int] | None = None
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self._fd)
+        self._raw.close()
 
     def see(self) -> Seen:
         """What fstat says now."""
-        return _seen(self.path, os.fstat(self._fd))
+        return seen_in(self.path, os.fstat(self._fd))
 
     def holds(self, position: Position) -> bool:
         """Whether the bytes before ``position`` stand in this file where they should."""
@@ -92,12 +112,9 @@ class LogFile:
 
     def go_to(self, position: Position) -> None:
         """Read on from the offset of ``position``."""
-        self.position = Position(
-            self.position.device,
-            self.position.inode,
-            position.offset,
-            position.anchor,
-            position.skipping,
+        own = self.position
+        self.position = replace(
+            position, device=own.device, inode=own.inode, generation=own.generation
         )
         self._read_up_to = None
 
@@ -147,19 +164,7 @@ class LogFile:
         if len(data) < known + limit:
             # Nothing more to read until the file changes; what stat said is older than the read.
             self._read_up_to = (seen.size, seen.modified)
-        start = known
-        if data[start : start + 1] == b"\0" and not position.skipping:
-            # Left by a writer that kept its offset while the file was truncated.
-            start = len(data) - len(data[start:].lstrip(b"\0"))
-            if start == len(data):
-                self.position = position.moved(start - known, data)
-                return []
-        taken = take(data, start, skipping=position.skipping)
-        blocks = [Block(data, taken.start, taken.end)] if taken.end > taken.start else []
-        if taken.shortened:
-            line = data[taken.end : taken.end + LINE_LIMIT] + b"\n"
-            blocks.append(Block(line, 0, len(line)))
-        if taken.rest > known:
-            tail = data[max(taken.rest - ANCHOR_BYTES, 0) : taken.rest]
-            self.position = position.moved(taken.rest - known, tail, skipping=taken.skipping)
+        blocks, place = blocks_of(data, known, position)
+        if place is not position:
+            self.position = replace(place, modified=seen.modified)
         return blocks

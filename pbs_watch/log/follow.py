@@ -7,32 +7,30 @@ changed, is read again from its beginning, after what a copy of it still holds. 
 have been lost the source reports a gap, which puts every tag under doubt
 (:mod:`pbs_watch.log.cuts`).
 
-After a restart the positions are found again (:mod:`pbs_watch.log.places`).  On a first start the
-file, and before it its predecessors, are read as far back as the window reaches.
+Where reading begins after a restart, or on a first start, is told by :mod:`pbs_watch.log.begin`.
+Rotated files may have been compressed: what is looked for in them (:mod:`pbs_watch.log.search`) is
+looked for a slice with each read, and nothing else is read meanwhile.
 
-Followed files are opened and read in :mod:`pbs_watch.log.file` only.
+Followed files are read in :mod:`pbs_watch.log.file` and :mod:`pbs_watch.log.packed` only.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pbs_watch.errors import SourceError
-from pbs_watch.log.file import Block, LogFile, Truncated, glance, see
-from pbs_watch.log.places import (
-    DateOf,
-    Notice,
-    family,
-    find,
-    has_compressed,
-    reaching,
-    siblings,
-    skip_to,
-)
+from pbs_watch.log.begin import Beginning, Begun
+from pbs_watch.log.copies import Copies
+from pbs_watch.log.file import LogFile, Truncated, glance, see
+from pbs_watch.log.lines import Block
+from pbs_watch.log.packed import PackedFile
+from pbs_watch.log.places import DateOf, File, Notice, close, later_than, siblings, without
 from pbs_watch.log.position import Position
 from pbs_watch.log.rotation import Fate, Seen, fate
+from pbs_watch.log.search import Search
 
 GRACE = 60.0
 """Seconds without growth after which a renamed file is left: syslog daemons reopen their files
@@ -47,11 +45,13 @@ class _Retired:
     """A file that is drained before the current one.
 
     ``since``: monotonic time of its last growth.  ``size``: when it was looked at last, -1 before.
+    ``gap``: whether lines may be missing before what is read of it next.
     """
 
-    file: LogFile
+    file: File
     since: float
     size: int = -1
+    gap: bool = False
 
 
 class Source:
@@ -67,38 +67,59 @@ class Source:
         self._current: LogFile | None = None
         self._retired: list[_Retired] = []
         self._left: list[Position] = []
-        self._unstarted: Callable[[], None] | None = None
+        self._beginning: Beginning | None = None
+        """Until it is known where to begin."""
         self._truncated_at: Position | None = None
         """Where the current file had been read up to, while a copy of it is drained.
 
         It stands for the current file until then, so that a restart finds the gap again.
         """
+        self._before: Position | None = None
+        """Where the file before the current one ended, until something of this one was read.
+
+        A file of which nothing was read could not be told from others after a restart.
+        """
+        self._search: Search | None = None
+        """Looks for the places to begin, or for the copy of a truncated file."""
         self._seen: Seen | None = None
         self._quiet: tuple[int, int, int, int] | None = None
         self._trouble = ""
         self._unreadable = False
         """Whether the last read failed, though the log can be seen."""
         self.blind = False
-        """Whether the log could not be observed when it was looked at last; absent is not blind."""
+        """Whether the log could not be observed when it was looked at last; absent is not."""
         self.restarts = 0
         """How often a file was read again from its beginning: what waits must be asked anew."""
 
     @property
     def positions(self) -> tuple[Position, ...]:
         """How far the files of this source have been read, the oldest first."""
+        if self._beginning is not None:
+            return self._beginning.positions
         found = [retired.file.position for retired in self._retired]
+        if self._before is not None:
+            found.insert(0, self._before)
         if self._truncated_at is not None:
             found.append(self._truncated_at)
         elif self._current is not None:
             found.append(self._current.position)
         return tuple(found)
 
+    @property
+    def unsure(self) -> bool:
+        """Whether compressed files are searched or read: nobody knows how much is in them."""
+        return self._search is not None or any(
+            isinstance(retired.file, PackedFile) and not retired.file.ended
+            for retired in self._retired
+        )
+
     def close(self) -> None:
         """Close all files."""
-        for retired in self._retired:
-            retired.file.close()
+        close(retired.file for retired in self._retired)
         if self._current is not None:
             self._current.close()
+        if self._search is not None:
+            self._search.close()
 
     # Looking
 
@@ -119,10 +140,11 @@ class Source:
         return waiting
 
     def _look(self, now: float) -> int:
+        if self._search is not None:
+            return self._search.left
         try:
-            if self._unstarted is not None:
-                self._unstarted()
-                self._unstarted = None
+            if self._beginning is not None:
+                self._begin(self._beginning.begin())
             self._seen = see(self.name)
             self._follow_name(now)
         except FileNotFoundError:
@@ -133,58 +155,75 @@ class Source:
         else:
             if self._current is not None and not self._unreadable:
                 self._say_well()
-        return self._waiting(now)
+        return self._search.left if self._search is not None else self._waiting(now)
 
     def _follow_name(self, now: float) -> None:
+        if self._search is not None:
+            return
         if self._current is None:
             if self._seen is None:
                 self._say_trouble("no such file yet, waiting for it", blind=False)
             else:
-                self._current, missed = self._successor(self._retired[-1:])
+                self._current, missed = self._successor(self._last_retired())
                 self._retired += [_Retired(file, now) for file in missed]
             return
         what = fate(self._current.position, self._seen)
         if what is Fate.SHRUNK:
             self._truncated(self._current)
         elif what is Fate.REPLACED:
-            old = _Retired(self._current, now, self._current.position.offset)
-            successor, missed = self._successor([old])
+            old = self._current
+            successor, missed = self._successor(old)
             self._finish_copy()
-            self._retired += [old, *(_Retired(file, now) for file in missed)]
+            self._retired += [_Retired(old, now, old.position.offset)]
+            self._retired += [_Retired(file, now) for file in missed]
             self._current = successor
             self._seen = successor.see()
 
-    def _successor(self, before: Sequence[_Retired]) -> tuple[LogFile, list[LogFile]]:
+    def _last_retired(self) -> LogFile | None:
+        last = self._retired[-1].file if self._retired else None
+        return last if isinstance(last, LogFile) else None
+
+    def _successor(self, before: LogFile | None) -> tuple[LogFile, list[File]]:
         """The file that has the name now, and those that had it since ``before`` lost it."""
         successor = LogFile(self.name)
         for retired in self._retired:
-            if successor.see().names(retired.file.position):
+            file = retired.file
+            if isinstance(file, LogFile) and successor.see().names(file.position):
                 # The name is back at a file that is still being drained.
                 successor.close()
                 self._retired.remove(retired)
-                successor = retired.file
+                successor = file
                 break
-        known = [retired.file for retired in (*self._retired, *before)]
-        missed = []
-        for file in self._beside() if before else []:
-            # The file system's clock has ticks of some milliseconds: rather one too many.
-            newer = file.see().modified >= before[0].file.see().modified
-            if newer and not any(file.see().names(one.position) for one in (*known, successor)):
-                missed.append(file)
-            else:
-                file.close()
+        missed: list[File] = []
+        if before is not None:
+            beside = self._beside()
+            later = self._later_than(before, beside)
+            close(file for file in beside if file not in later)
+            known = [retired.file for retired in self._retired]
+            missed = without(later, [*known, before, successor])
         for file in (successor, *missed):
-            self._go_to_where_it_was_left(file)
+            if isinstance(file, LogFile):
+                self._go_to_where_it_was_left(file)
         return successor, missed
 
-    def _beside(self) -> list[LogFile]:
-        """The rotated files; where they cannot be listed, some may have been missed."""
+    def _beside(self) -> list[File]:
+        """The rotated files; where some cannot be seen or read, lines may have been missed."""
         try:
-            return siblings(self.name, self._notice)
+            return siblings(self.name, self._leave_out)
         except OSError as error:
-            self._notice(f"{self.name}: its directory cannot be listed ({error.strerror})")
-            self._gap()
+            self._leave_out(f"{self.name}: its directory cannot be listed ({error.strerror})")
             return []
+
+    def _later_than(self, before: LogFile, beside: Sequence[File]) -> list[File]:
+        try:
+            return later_than(before, beside)
+        except OSError as error:  # ESTALE: removed on the server of a network file system
+            self._leave_out(f"{before.path}: cannot be read any more ({error.strerror})")
+            return []
+
+    def _leave_out(self, notice: str) -> None:
+        self._notice(notice)
+        self._gap()
 
     def _waiting(self, now: float) -> int:
         waiting = 0
@@ -203,24 +242,44 @@ class Source:
         return waiting
 
     def _waiting_in_retired(self, retired: _Retired, now: float) -> int:
+        file = retired.file
         try:
-            seen = retired.file.see()
-        except OSError:
+            seen = file.see()
+        except OSError as error:  # ESTALE: removed on the server of a network file system
+            self._leave_out(f"{file.path}: cannot be read any more ({error.strerror})")
+            self._retired.remove(retired)
+            file.close()
             return 0
         if seen.size != retired.size:
             retired.since, retired.size = now, seen.size
-        behind = retired.file.behind(seen)
-        if (not behind or self._unreadable) and now - retired.since > GRACE:
-            if behind or retired.file.unfinished(seen):
+        behind = file.behind(seen)
+        # A copy tells how far it was read as long as its file's truncation is still to be told.
+        grace = 0.0 if isinstance(file, PackedFile) and self._truncated_at is None else GRACE
+        over = (not behind or self._unreadable) and now - retired.since >= grace
+        if over and (retired is self._retired[0] or not self._unread_current):
+            if isinstance(file, PackedFile) and file.broken:
+                self._notice(file.broken)
+            if behind or file.unfinished(seen):
                 self._gap()
-            self._leave(retired.file)
             self._retired.remove(retired)
+            self._leave(file)
         return behind
 
-    def _leave(self, file: LogFile) -> None:
-        if file.position.anchor:  # without one, any file under its inode would seem to be it
-            self._left = [*self._left, file.position][-_LEFT:]
+    def _leave(self, file: File) -> None:
+        if isinstance(file, LogFile):
+            self._remember(file.position)
+        if self._unread_current and file.position.anchor:
+            self._before = file.position
         file.close()
+
+    def _remember(self, position: Position) -> None:
+        if position.anchor:  # without one, any file under its inode would seem to be it
+            self._left = [*self._left, position][-_LEFT:]
+
+    @property
+    def _unread_current(self) -> bool:
+        """Whether nothing has been read of the current file: its place tells nothing yet."""
+        return self._current is None or not self._current.position.anchor
 
     def _go_to_where_it_was_left(self, file: LogFile) -> None:
         """A file that was left may be written to, or get a name of the log, again."""
@@ -229,10 +288,15 @@ class Source:
                 if file.see().names(position) and file.holds(position):
                     file.go_to(position)
 
-    def _pass_by(self, files: Sequence[LogFile]) -> None:
+    def _pass_by(self, files: Sequence[File]) -> None:
+        """Remember which files are not to be read, and how long they were."""
         for file in files:
-            file.go_to_end()
-            self._leave(file)
+            if isinstance(file, LogFile):
+                # One that cannot be read is not read again either.
+                with suppress(OSError):
+                    file.go_to_end()
+                    self._remember(file.position)
+            file.close()
 
     # Reading
 
@@ -242,22 +306,49 @@ class Source:
         Reads up to about ``limit`` bytes of the oldest file that has any; 0 bytes when nothing is
         waiting, or only part of a line.  ``limit`` is more than :data:`lines.LINE_LIMIT`.
         """
+        try:
+            return self._read_next(limit)
+        except (OSError, SourceError) as error:
+            self._say_error(error)
+            return [], 0
+
+    def _read_next(self, limit: int) -> tuple[list[Block], int]:
+        if self._search is not None:
+            return [], self._go_on_searching(self._search, limit)
         restarts = self.restarts
         found = self._read_oldest(limit)
-        if not found[1] and self.restarts != restarts:
+        if not found[1] and self.restarts != restarts and self._search is None:
             # A file was truncated: its copy, or it itself from its beginning.
             found = self._read_oldest(limit)
         return found
 
     def _read_oldest(self, limit: int) -> tuple[list[Block], int]:
         for retired in self._retired:
-            blocks, size = self._read(retired.file, None, limit)
+            file = retired.file
+            if retired.gap and file.behind(file.see()):
+                retired.gap = False
+                self._gap()
+            if isinstance(file, PackedFile):
+                blocks, size = self._read_packed(file, limit)
+            else:
+                restarts = self.restarts
+                blocks, size = self._read(file, None, limit)
+                if self.restarts != restarts:
+                    return [], 0  # it was truncated: before anything newer, it is read again
             if size:
                 return blocks, size
         if self._current is None:
             return [], 0
         self._finish_copy()
-        return self._read(self._current, self._seen, limit)
+        blocks, size = self._read(self._current, self._seen, limit)
+        if size:
+            self._before = None
+        return blocks, size
+
+    def _read_packed(self, file: PackedFile, limit: int) -> tuple[list[Block], int]:
+        before = file.position.offset
+        blocks = file.read(file.see(), limit)
+        return blocks, file.position.offset - before
 
     def _read(self, file: LogFile, seen: Seen | None, limit: int) -> tuple[list[Block], int]:
         before = file.position.offset
@@ -275,41 +366,44 @@ class Source:
             self._say_error(error)
         return [], 0
 
+    # Truncated
+
     def _truncated(self, file: LogFile) -> None:
         self._notice(f"{self.name}: was truncated; reading it again from its beginning")
         position = file.position
-        copies: list[LogFile] = []
-        if file is self._current:
-            try:
-                copies = self._copies_since(position)
-            except (OSError, SourceError) as error:
-                self._notice(f"{self.name}: a copy of it cannot be looked for ({error})")
-        self._finish_copy()
         file.go_to(position.restarted())
         self.restarts += 1
-        if copies:
-            self._truncated_at = position
-            self._retired += [_Retired(copy, 0.0) for copy in copies]
-        else:
-            self._gap()
+        copies = self._copies().since(position)
+        taken = [_Retired(copy, 0.0) for copy in copies]
+        for index, retired in enumerate(self._retired):
+            if retired.file is file:
+                retired.gap = True
+                self._retired[index:index] = taken
+                return
+        self._finish_copy()
+        self._truncated_at = position
+        self._retired += taken
+        if not copies:
+            self._search_copy(position)
 
-    def _copies_since(self, position: Position) -> list[LogFile]:
-        """The copy of the current file that was made where reading stopped, and later ones."""
-        files = siblings(self.name, self._notice)
-        known = [*self._left, *self.positions]
-        others = [
-            file
-            for file in files
-            if not any(file.see().names(one) and file.holds(one) for one in known)
-        ]
-        copy = find(position, others) if position.anchor else None
-        copies = others[others.index(copy) :] if copy is not None else []
-        for file in files:
-            if file not in copies:
-                file.close()
-        if copy is not None:
-            copy.go_to(position)
-        return copies
+    def _search_copy(self, position: Position) -> None:
+        """Look whether the copy was compressed at once, with the next reads."""
+        try:
+            search = Search(self.name, [position], self._notice)
+        except OSError as error:
+            self._notice(f"{self.name}: a copy of it cannot be looked for ({error.strerror})")
+            return
+        if not search.over:
+            self._search = search
+
+    def _take_packed_copies(self, search: Search) -> None:
+        for position, copy in search.found.items():
+            copies = self._copies().after(copy, position)
+            self._retired += [_Retired(one, 0.0) for one in copies]
+
+    def _copies(self) -> Copies:
+        being_read = [retired.file for retired in self._retired]
+        return Copies(self.name, [*self._left, *self.positions], being_read, self._notice)
 
     def _finish_copy(self) -> None:
         """The copy has been read: what was written until the file was truncated is lost."""
@@ -325,72 +419,44 @@ class Source:
         ``positions``: as they were committed, empty on a first start, which reads back to
         ``since`` (epoch seconds).  While the log cannot be observed, each look tries again.
         """
-        self._unstarted = lambda: self._begin(positions, since, date_of)
+        self._beginning = Beginning(self.name, positions, since, date_of, self._notice)
         try:
-            self._unstarted()
+            self._begin(self._beginning.begin())
         except (OSError, SourceError) as error:
             self._say_error(error)
-        else:
-            self._unstarted = None
 
-    def _begin(self, positions: Sequence[Position], since: float, date_of: DateOf) -> None:
-        if positions and self._resume(positions):
+    def _go_on_searching(self, search: Search, limit: int) -> int:
+        size = search.step(limit)
+        if search.over:
+            self._search = None
+            self.restarts += 1
+            try:
+                if self._beginning is None:
+                    self._take_packed_copies(search)
+                else:
+                    self._begin(self._beginning.go_on(search))
+            except (OSError, SourceError) as error:
+                close(search.found.values())
+                self._say_error(error)
+        return size
+
+    def _begin(self, begun: Begun | Search) -> None:
+        """Take the files, the last of which is the one at the path if there is one."""
+        if isinstance(begun, Search):
+            self._search = begun
             return
-        if positions:
-            self._notice(
-                f"{self.name}: the place where reading stopped was not found again; "
-                "reading back as far as the window reaches"
-            )
+        self._pass_by(begun.passed)
+        if begun.gap:
             self._gap()
-        self._read_back(since, date_of)
-
-    def _resume(self, positions: Sequence[Position]) -> bool:
-        """Open the files of ``positions`` again, and those that came after the last of them."""
-        files = family(self.name, self._notice)
-        found = [find(position, files) for position in positions]
-        last = found[-1]
-        if last is None:
-            for file in files:
-                file.close()
-            return False
-        newer = files[files.index(last) :]
-        keep = [file for file in files if file in found or file in newer]
-        self._pass_by([file for file in files if file not in keep])
-        # The last first: it may stand for a copy that has been read farther.
-        for place, position in reversed(list(zip(found, positions, strict=True))):
-            if place is not None:
-                place.go_to(position)
-        if any(place is None for place in found):
-            self._gap()
-        self._open(list(keep))
-        if any(file.see().names(positions[-1]) for file in newer if file is not last):
-            # Found in a copy, with the file itself still there: that was truncated meanwhile.
-            self._truncated_at = positions[-1]
-        return True
-
-    def _read_back(self, since: float, date_of: DateOf) -> None:
-        """Open the file at the path, and older ones as long as they reach into the window."""
-        files = family(self.name, self._notice)
-        first = reaching(files, since, date_of)
-        self._pass_by(files[:first])
-        keep = files[first:]
-        if keep and (skip_to(keep[0], since, date_of) or first > 0 or self._has_compressed()):
-            self._gap()
-        self._open(keep)
-
-    def _has_compressed(self) -> bool:
-        """Whether there are older files, the end of which is not known."""
-        try:
-            return has_compressed(self.name)
-        except OSError:
-            return True
-
-    def _open(self, files: list[LogFile]) -> None:
-        """Take ``files``, the oldest first; the last is the one at the path, if there is one."""
+        files = list(begun.files)
         at_path = see(self.name)
-        if files and at_path is not None and at_path.names(files[-1].position):
-            self._current = files.pop()
+        last = files[-1] if files else None
+        if isinstance(last, LogFile) and at_path is not None and at_path.names(last.position):
+            self._current = last
+            files.remove(last)
         self._retired = [_Retired(file, 0.0) for file in files]
+        self._truncated_at = begun.truncated_at
+        self._beginning = None
 
     # Saying
 

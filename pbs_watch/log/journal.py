@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from pbs_watch.log import entry
-from pbs_watch.log.file import Block
+from pbs_watch.log.lines import Block
 from pbs_watch.log.places import Notice
 from pbs_watch.log.stream import Pipe
 

@@ -13,8 +13,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pbs_watch.log.position import ANCHOR_BYTES, Position
+
 LINE_LIMIT = 65536
 """Bytes of one line that are kept: eight times what rsyslog lets through (8192)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines: ``data[start:end]``, which ends in a newline."""
+
+    data: bytes
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +57,25 @@ def take(buffer: bytes, start: int, *, skipping: bool) -> Taken:
     if size - end > LINE_LIMIT:
         return Taken(start, end, size, skipping=True, shortened=True)
     return Taken(start, end, end, skipping=False, shortened=False)
+
+
+def blocks_of(data: bytes, known: int, position: Position) -> tuple[list[Block], Position]:
+    """The whole lines of ``data`` that come after its first ``known`` bytes, and the place then.
+
+    ``position``: the place after those ``known`` bytes.  NULs at the beginning of a line are
+    skipped: left by a writer that kept its offset while the file was truncated.
+    """
+    start = known
+    if data[start : start + 1] == b"\0" and not position.skipping:
+        start = len(data) - len(data[start:].lstrip(b"\0"))
+        if start == len(data):
+            return [], position.moved(start - known, data)
+    taken = take(data, start, skipping=position.skipping)
+    blocks = [Block(data, taken.start, taken.end)] if taken.end > taken.start else []
+    if taken.shortened:
+        line = data[taken.end : taken.end + LINE_LIMIT] + b"\n"
+        blocks.append(Block(line, 0, len(line)))
+    if taken.rest > known:
+        tail = data[max(taken.rest - ANCHOR_BYTES, 0) : taken.rest]
+        position = position.moved(taken.rest - known, tail, skipping=taken.skipping)
+    return blocks, position

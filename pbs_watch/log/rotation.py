@@ -28,8 +28,9 @@ class Seen:
         return self.device == position.device and self.inode == position.inode
 
 
-_SHORTEST_DATE = 6
-"""Digits of a date in a name (261122); a number that counts rotations has fewer."""
+_SHORTEST_DATE = 4
+"""Digits that a date in a name begins with (2026-11-22); a number that counts rotations has
+fewer."""
 
 
 class Fate(Enum):
@@ -56,10 +57,14 @@ def fate(position: Position, seen: Seen | None) -> Fate:
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """A file that may hold an older part of a log: its path, and when it was written last."""
+    """A file that may hold an older part of a log: its path, and when it was written last (ns)."""
 
     path: str
     modified: int
+
+
+_ROTATED = r"[.-]([0-9]{1,3}|[0-9]{4,}([.-][0-9]+)*)(\.(gz|xz|zst))?"
+"""What rotating adds to a name: a count, or a date and perhaps a time or a count."""
 
 
 def is_sibling(log: str, name: str) -> bool:
@@ -67,22 +72,34 @@ def is_sibling(log: str, name: str) -> bool:
 
     ``mail.log.1``, ``mail.log.2.gz``, ``mail.log-20261122``, ``mail.log-20261122.xz`` are.
     """
-    return bool(re.fullmatch(re.escape(log) + r"[.-][0-9][0-9.-]*(\.(gz|xz|zst))?", name))
+    return bool(re.fullmatch(re.escape(log) + _ROTATED, name))
 
 
-def oldest_first(siblings: Iterable[Sibling]) -> list[Sibling]:
-    """In the order in which they were written; compressing keeps the time of the last write.
+def oldest_first(log: str, siblings: Iterable[Sibling]) -> list[Sibling]:
+    """In the order in which they were rotated; ``log``: the name of the log they are of.
 
-    The clock of a file system may have ticks of some milliseconds: within one, the names tell.
+    Names tell it: a clock that was set back, and whatever copies files, make their times lie.
+    Where some are counted and some dated, the times decide; compressing keeps that of the last
+    write.
     """
-    return sorted(
-        siblings, key=lambda sibling: (sibling.modified, _age(sibling.path), sibling.path)
-    )
+    found = list(siblings)
+    ages = {sibling: _age(log, sibling.path) for sibling in found}
+    if len({age.dated for age in ages.values()}) > 1:
+        return sorted(found, key=lambda one: (one.modified, ages[one].turn, one.path))
+    return sorted(found, key=lambda one: (ages[one].turn, one.modified, one.path))
 
 
-def _age(path: str) -> int:
-    """When it was rotated, in some unit: ``.2`` before ``.1``, dates as they go."""
-    number = re.search(r"[.-](\d+)(?:\.\D+)?\Z", path)
-    if number is None:
-        return 0
-    return int(number[1]) if len(number[1]) >= _SHORTEST_DATE else -int(number[1])
+@dataclass(frozen=True, slots=True)
+class _Age:
+    """When a file was rotated as its name tells: ``turn`` grows with time."""
+
+    dated: bool
+    turn: tuple[int, ...]
+
+
+def _age(log: str, path: str) -> _Age:
+    """``.2`` before ``.1``; dates, which may have several parts, as they go."""
+    added = path.rpartition("/")[2].removeprefix(log)
+    found = re.findall(r"\d+", added) or ["0"]
+    dated = len(found[0]) >= _SHORTEST_DATE
+    return _Age(dated, tuple(int(number) if dated else -int(number) for number in found))

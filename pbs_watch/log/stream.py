@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable
 
 from pbs_watch.errors import SourceError
-from pbs_watch.log.file import Block
-from pbs_watch.log.lines import LINE_LIMIT, take
+from pbs_watch.log.lines import LINE_LIMIT, Block, take
 from pbs_watch.log.places import Notice
 
 _READ = 1 << 20

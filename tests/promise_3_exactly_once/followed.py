@@ -48,6 +48,10 @@ class Followed:
         """Stop, and start again where the committed positions say."""
         positions = self.source.positions
         self.source.close()
+        self.reopen(positions)
+
+    def reopen(self, positions: tuple[Position, ...]) -> None:
+        """Start a new source at ``positions``."""
         self.source = self._open()
         self.start(positions)
 
@@ -97,24 +101,24 @@ class Writer:
 
     def rename(self) -> None:
         """What logrotate does before it creates the new file: .1 becomes .2 and so on."""
-        numbers = [
-            int(one.suffix[1:]) for one in self.path.parent.iterdir() if one.suffix[1:].isdigit()
-        ]
-        for number in sorted(numbers, reverse=True):
-            numbered(self.path, number).rename(numbered(self.path, number + 1))
+        self.shift()
         self.path.rename(numbered(self.path, 1))
+
+    def shift(self) -> None:
+        """Makes room for a new .1; compressed files keep their endings."""
+        older = [one for one in self.path.parent.iterdir() if one != self.path]
+        for one in sorted(older, key=rotations, reverse=True):
+            ending = one.name.partition(f"{self.path.name}.{rotations(one)}")[2]
+            next_one = numbered(self.path, rotations(one) + 1)
+            one.rename(next_one.with_name(next_one.name + ending))
 
     def rotate(self) -> None:
         self.rename()
         self.reopen()
 
     def copytruncate(self) -> None:
-        copy = numbered(self.path, 1)
-        if copy.exists():
-            for number in range(9, 0, -1):
-                if numbered(self.path, number).exists():
-                    numbered(self.path, number).rename(numbered(self.path, number + 1))
-        shutil.copy2(self.path, copy)
+        self.shift()
+        shutil.copy2(self.path, numbered(self.path, 1))
         os.truncate(self.path, 0)
         self.tick()
 
@@ -130,3 +134,8 @@ def lines(first: int, last: int) -> list[bytes]:
 
 def text(*numbers: int) -> bytes:
     return b"".join(line + b"\n" for line in lines(*numbers))
+
+
+def rotations(path: Path) -> int:
+    """How often a file named ``mail.log.3`` or ``mail.log.3.gz`` was rotated."""
+    return int(path.name.split(".")[2])

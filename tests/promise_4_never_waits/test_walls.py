@@ -36,6 +36,7 @@ PURE = {
     "grants/judge",
     "grants/pending",
     "grants/rows",
+    "grants/upgrade",
     "log/clock",
     "log/cuts",
     "log/header",
@@ -86,13 +87,21 @@ ONLY = {
     "select": {"answer/server", "answer/listen"},
     "selectors": {"answer/server", "answer/listen"},
     "socket": {"answer/server", "answer/listen", "grants/address"},
-    "zstandard": {"log/archive"},
+    "zstandard": {"log/decompress"},
     "threading": {"grants/writer", "log/wake", "answer/server", "commands/run"},
 }
 """Who may import what, function-level imports included."""
 
-FOLLOWED = {"log/file", "log/follow", "log/journal", "log/places", "log/stream", "log/wake"}
-"""The modules of log/ that may touch followed logs; only the first reads files."""
+FOLLOWED = {
+    "log/file",
+    "log/follow",
+    "log/journal",
+    "log/packed",
+    "log/places",
+    "log/stream",
+    "log/wake",
+}
+"""The modules of log/ that may touch followed logs; files are read in log/file and log/packed."""
 
 REPLAYED = {"log/archive", "log/segments"}
 """Those that read files to be replayed; the daemon does not use them."""
