@@ -24,6 +24,7 @@ from pbs_watch.drain import Round, overdue
 from pbs_watch.errors import MapError
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.pending import Pending
+from pbs_watch.grants.rows import SCHEMA
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.writer import Writer
 from pbs_watch.log.clock import Clock
@@ -59,6 +60,13 @@ class Service:
         self._chain = Chain(Scanner(formats, Clock(config.zone)), config.policy())
         self._owner = Owner(config.map)
         self._map = Map(config.map, "daemon")
+        if self._map.upgraded_from is not None:
+            log.warning(
+                "%s: the map had schema %s, upgraded to %s",
+                config.map,
+                self._map.upgraded_from,
+                SCHEMA.decode(),
+            )
         self._pending = Pending()
         self._reading = Reading(config, self._chain, self._pending)
         lookup = Lookup(self._map, self._pending, time, self._map_trouble)
@@ -70,13 +78,14 @@ class Service:
             report=log.warning,
         )
         self._writer = Writer(self._map, self._server.wake)
-        self._waker = Waker(self._reading.files, self._server.wake)
+        self._waker = Waker(self._reading.files, self._log_changed, log.info)
         self._watched: set[int] = set()
         self._round: Round | None = None
         self._stopping = False
         self._unwritten = ""
         self._unread_said = -WARN_EVERY
         self._grown = self._looked = self._tidied = monotonic()
+        self._mend_again = 0.0
         self._commit_at: float | None = None
 
     def listen(self) -> list[str]:
@@ -129,6 +138,8 @@ class Service:
             self._read(now)
         if self._round is not None:
             self._end_round(self._round)
+        if self._map.broken:
+            self._mend(now)
         self._commit_when_due(now)
         self._tidy_when_due(now)
 
@@ -151,6 +162,7 @@ class Service:
         self._looked = now
         if self._reading.look(now):
             self._grown = now
+            self._waker.disarm()
         elif now - self._grown > IDLE_AFTER:
             self._waker.arm()
         if self._round is not None:
@@ -159,8 +171,13 @@ class Service:
             self._watch_pipes()
 
     def _look_soon(self) -> None:
-        """A pipe has something to read."""
+        """A pipe or a log has something to read."""
         self._looked = 0.0
+
+    def _log_changed(self) -> None:
+        """Told by another thread; a look that goes on already sees what has changed."""
+        self._look_soon()
+        self._server.wake()
 
     def _watch_pipes(self) -> None:
         """Keep to the descriptors of the pipes, which change when journalctl is started again."""
@@ -193,7 +210,7 @@ class Service:
     def _end_round(self, current: Round) -> None:
         if current.over:
             self._round = None
-            decide = self._cannot_say if self._reading.blind else self._decide
+            decide = self._cannot_say if self._reading.unsure else self._decide
             self._server.settle(current.questions, decide)
             return
         now = monotonic()
@@ -231,6 +248,16 @@ class Service:
             self._unwritten = str(error)
             log.error("%s", error)
 
+    def _mend(self, now: float) -> None:
+        """Open the map again, while the writer has nothing to do with it."""
+        if self._pending.committing or self._writer.tidying or now < self._mend_again:
+            return
+        try:
+            self._map.reopen()
+        except MapError as error:
+            self._mend_again = now + RETRY_AFTER
+            self._map_trouble(error)
+
     def _map_trouble(self, error: MapError) -> None:
         """The map cannot be read: said once a minute at most, however many lookups meet it."""
         now = monotonic()
@@ -256,27 +283,38 @@ class Service:
         self._look(monotonic())
         while self._reading.behind and monotonic() < deadline:
             self._read(monotonic())
-        if self._pending.committing:
-            if self._writer.wait() is None:
-                self._pending.committed()
-            else:
-                self._pending.failed()
+        error = self._finish_commit()
         self._reading.save()
-        if self._pending.making:
+        if self._pending.making and not self._writer.stuck:
             self._writer.commit(self._pending.hand_over())
             error = self._writer.wait()
-            if error is not None:
-                log.error("%s; what is not written is read again at the next start", error)
+        if error is not None:
+            log.error("%s; what is not written is read again at the next start", error)
+
+    def _finish_commit(self) -> MapError | None:
+        """Wait for the commit that is going on, and return its error if it is the last one."""
+        if not self._pending.committing:
+            return None
+        error = self._writer.wait()
+        if error is None:
+            self._pending.committed()
+        else:
+            self._pending.failed()
+        return error if self._writer.stuck else None
 
     def close(self) -> None:
         """Close everything, whatever becomes of one of it."""
         with ExitStack() as closing:
             closing.callback(self._owner.release)
-            closing.callback(self._map.close)
+            closing.callback(self._close_map)
             closing.callback(self._reading.close)
             closing.callback(self._server.close)
             closing.callback(self._writer.close)
             closing.callback(self._waker.close)
+
+    def _close_map(self) -> None:
+        if not self._writer.stuck:  # it would be pulled away from under the thread
+            self._map.close()
 
 
 def _absent(_key: bytes) -> Verdict:
