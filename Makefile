@@ -4,7 +4,9 @@
 #   make test           ruff, mypy and the tests
 #   make test-debian12  the tests, with the library versions of Debian 12 (compiles one of them:
 #                       as root, apt-get install gcc patch python3-dev)
-#   make test-system    the tests that start a real Postfix and journalctl (as root; .ci/run installs them)
+#   make test-system    the tests that start a real Postfix, journalctl, logrotate and strace, which
+#                       makes system calls fail (as root; .ci/run installs them)
+#   make test-slow      the tests that take minutes and gigabytes: hundreds of kills, large backlogs
 #   make lint           ruff and mypy only
 #   make bench          replay of a generated log of 2,000,000 lines, against grep
 #   make clean          removes what these commands made
@@ -20,20 +22,24 @@ DEBIAN12 := build/venv-debian-12
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
 SOURCES := pbs_watch tests benchmarks demo
+FAST := tests --ignore=tests/system --ignore=tests/slow
 
-.PHONY: run test test-debian12 test-system lint bench clean
+.PHONY: run test test-debian12 test-system test-slow lint bench clean
 
 run: $(VENV)/installed-run
 	@$(VENV)/bin/python demo/play.py $(ARGS)
 
 test: lint
-	$(VENV)/bin/python -m pytest tests --ignore=tests/system $(ARGS)
+	$(VENV)/bin/python -m pytest $(FAST) $(ARGS)
 
 test-debian12: $(DEBIAN12)/installed
-	$(DEBIAN12)/bin/python -m pytest tests --ignore=tests/system $(ARGS)
+	$(DEBIAN12)/bin/python -m pytest $(FAST) $(ARGS)
 
 test-system: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/system $(ARGS)
+
+test-slow: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest tests/slow $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check $(SOURCES)
