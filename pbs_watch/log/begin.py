@@ -21,6 +21,7 @@ from pbs_watch.log.places import (
     find,
     reaching,
     skip_to,
+    unsaid,
 )
 from pbs_watch.log.position import Position
 from pbs_watch.log.search import Search
@@ -97,7 +98,7 @@ class Beginning:
 
     def _missing(self) -> list[Position]:
         """The positions that are in no uncompressed file."""
-        files = family(self._path, self._notice)
+        files = family(self._path, unsaid)
         found = [position for position in self._wanted if find(position, files) is None]
         close(files)
         return found

@@ -145,8 +145,9 @@ class Source:
         try:
             if self._beginning is not None:
                 self._begin(self._beginning.begin())
-            self._seen = see(self.name)
-            self._follow_name(now)
+            if self._search is None:
+                self._seen = see(self.name)
+                self._follow_name(now)
         except FileNotFoundError:
             self._seen = None  # gone again since it was seen; not blind
         except (OSError, SourceError) as error:
@@ -158,8 +159,6 @@ class Source:
         return self._search.left if self._search is not None else self._waiting(now)
 
     def _follow_name(self, now: float) -> None:
-        if self._search is not None:
-            return
         if self._current is None:
             if self._seen is None:
                 self._say_trouble("no such file yet, waiting for it", blind=False)
@@ -436,7 +435,7 @@ class Source:
                 else:
                     self._begin(self._beginning.go_on(search))
             except (OSError, SourceError) as error:
-                close(search.found.values())
+                search.close()
                 self._say_error(error)
         return size
 

@@ -37,6 +37,10 @@ Notice = Callable[[str], None]
 """Takes one line about the source for the operator."""
 
 
+def unsaid(_notice: str) -> None:
+    """For who looks at files that others have reported on, or will."""
+
+
 def rotated(path: str, since: float) -> list[str]:
     """The files of the log at ``path`` that were written to since then, the oldest first.
 

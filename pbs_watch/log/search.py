@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pbs_watch.log.packed import PackedFile
-from pbs_watch.log.places import Notice, close, siblings
+from pbs_watch.log.places import Notice, close, siblings, unsaid
 from pbs_watch.log.position import Position
 
 _CLOCK_STEPS = 86400 * 10**9
@@ -65,9 +65,8 @@ class Search:
         return max(size, 1)  # 0 would say that nothing is left
 
     def close(self) -> None:
-        """Close what was not found and is not needed any more."""
-        close(self._candidates)
-        self._candidates = []
+        """Close all files, also those that were found."""
+        close([*self._candidates, *self.found.values()])
 
     def _found(self, wanted: Position, file: PackedFile) -> None:
         self._candidates.remove(file)
@@ -81,7 +80,8 @@ class Search:
         """Open the files that may hold the next position; skip those that none can hold."""
         if done:
             self._wanted.pop(0)
-        self.close()
+        close(self._candidates)
+        self._candidates = []
         while self._wanted and not self._candidates:
             self._candidates = self._may_hold(self._wanted[0])
             if not self._candidates:
@@ -89,7 +89,7 @@ class Search:
 
     def _may_hold(self, position: Position) -> list[PackedFile]:
         """The one that was read to ``position`` when it was compressed already, then the newest."""
-        files = siblings(self._path, self._notice)
+        files = siblings(self._path, unsaid)
         packed = [file for file in reversed(files) if isinstance(file, PackedFile)]
         earliest = position.modified - _CLOCK_STEPS
         candidates = [file for file in packed if file.see().modified >= earliest]
