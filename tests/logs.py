@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pbs_watch.chain import Chain
 from pbs_watch.grants.address import Networks
 from pbs_watch.grants.changes import Changes
-from pbs_watch.grants.judge import Policy
 from pbs_watch.grants.pending import Pending
+from pbs_watch.grants.policy import Policy
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.cuts import Cuts, Mode
 from pbs_watch.pattern.library import load
@@ -45,8 +46,9 @@ def truth(name: str) -> dict[str, dict[str, str]]:
     return told
 
 
-def policy(never: Networks | None = None, hosts: Iterable[bytes] = ()) -> Policy:
-    return Policy(WINDOW, SESSION_LIMIT, never or Networks([]), frozenset(hosts))
+def policy(never: Networks | None = None, hosts: Iterable[bytes] = (), **more: Any) -> Policy:
+    """The built-in policy but for what is named."""
+    return Policy(WINDOW, SESSION_LIMIT, never or Networks([]), frozenset(hosts), **more)
 
 
 class Watched:
@@ -62,6 +64,11 @@ class Watched:
     def feed(self, block: bytes, now: float = AFTER_CAPTURES, *, replayed: bool = True) -> None:
         scanned = self.chain.scanner.scan(block, 0, len(block), self.cuts, now)
         self.chain.take(scanned, None if replayed else now, self.changes)
+
+    @property
+    def granted(self) -> bool:
+        """Whether any login or session came of it."""
+        return bool(self.changes.logins or self.changes.sessions)
 
     def allowed(self, now: float = AFTER_CAPTURES) -> set[str]:
         """The addresses that may relay."""

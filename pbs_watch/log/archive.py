@@ -27,6 +27,14 @@ def size_of(path: str) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
+def number_of(path: str) -> int:
+    """The number (inode) of a file; 0 for standard input and no file."""
+    try:
+        return 0 if path == "-" else os.stat(path).st_ino
+    except OSError:
+        return 0  # reading it will say why
+
+
 def is_compressed(path: str) -> bool:
     """Whether :func:`chunks` would decompress the file; raises :class:`SourceError`."""
     with opened(path) as descriptor:
@@ -89,3 +97,57 @@ def _refuse_unknown(path: str, magic: bytes) -> None:
             raise SourceError(
                 f"{path}: {name} is not understood; unpack it: {unpack} {path} | pbs-watch replay -"
             )
+
+
+_LONGEST_SHOWN = 1024
+"""Bytes of a line that are read to be shown."""
+
+_SIBLINGS = 1000
+"""Names beside a log that are looked at."""
+
+
+def line_at(path: str, number: int, offset: int) -> bytes | None:
+    """The line at ``offset`` of the file with that number (inode): ``path``, or rotated beside it.
+
+    Without its newline, and no more than 1024 bytes.  ``None`` where there is no such file any
+    more, it is compressed or may not be read, or no line begins there.
+    """
+    for name in (path, *_rotated(path)):
+        try:
+            if os.stat(name).st_ino != number:
+                continue
+            # A fifo that took the file's number must not keep us waiting.
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            return _line_of(descriptor, number, offset)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def _rotated(path: str) -> Iterator[str]:
+    directory, name = os.path.split(path)
+    try:
+        with os.scandir(directory or ".") as entries:
+            found = [entry.path for entry in entries if entry.name.startswith(name)]
+    except OSError:
+        return
+    yield from sorted(found)[:_SIBLINGS]
+
+
+def _line_of(descriptor: int, number: int, offset: int) -> bytes | None:
+    found = os.fstat(descriptor)
+    if found.st_ino != number or not stat.S_ISREG(found.st_mode):
+        return None
+    before = min(offset, 1)
+    data = os.pread(descriptor, before + _LONGEST_SHOWN, offset - before)
+    line, newline, _ = data[before:].partition(b"\n")
+    # NULs stand where a log was truncated under a writer that kept its place.
+    if data[:before] not in {b"", b"\n", b"\0"} or os.pread(descriptor, 6, 0).startswith(MAGICS):
+        return None
+    whole = newline or len(line) == _LONGEST_SHOWN
+    return line if whole and line else None

@@ -21,11 +21,17 @@ LINE_LIMIT = 65536
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines: ``data[start:end]``, which ends in a newline."""
+    """Whole lines: ``data[start:end]``, which ends in a newline.
+
+    ``file``: the number (inode) of the file they stand in, and ``base``: where ``data[0]`` stands
+    there, in bytes of its content; both 0 where there is no file.
+    """
 
     data: bytes
     start: int
     end: int
+    file: int = 0
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,11 @@ def blocks_of(data: bytes, known: int, position: Position) -> tuple[list[Block],
         if start == len(data):
             return [], position.moved(start - known, data)
     taken = take(data, start, skipping=position.skipping)
-    blocks = [Block(data, taken.start, taken.end)] if taken.end > taken.start else []
+    file, base = position.inode, position.offset - known
+    blocks = [Block(data, taken.start, taken.end, file, base)] if taken.end > taken.start else []
     if taken.shortened:
         line = data[taken.end : taken.end + LINE_LIMIT] + b"\n"
-        blocks.append(Block(line, 0, len(line)))
+        blocks.append(Block(line, 0, len(line), file, base + taken.end))
     if taken.rest > known:
         tail = data[max(taken.rest - ANCHOR_BYTES, 0) : taken.rest]
         position = position.moved(taken.rest - known, tail, skipping=taken.skipping)

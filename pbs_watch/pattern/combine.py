@@ -23,12 +23,14 @@ _END = (*_LOGIN, "seconds")
 class Reading:
     """A rule as part of a combined expression.
 
-    ``login``: whether it is a login or an end.  ``held``: whether its format has sessions that hold
-    their address.  ``fields``: the group numbers of user, address, port and, of an end, seconds; a
-    field that the rule lacks has the number of its mark, which is an empty group.
+    ``format``: the name of its format.  ``login``: whether it is a login or an end.  ``held``:
+    whether its format has sessions that hold their address.  ``fields``: the group numbers of user,
+    address, port and, of an end, seconds; a field that the rule lacks has the number of its mark,
+    which is an empty group.
     """
 
     rule: Rule
+    format: str
     login: bool
     held: bool
     fields: tuple[int, ...]
@@ -63,7 +65,7 @@ def combine(formats: Sequence[Format]) -> Combined:
                 base + rule.groups[name] if name in rule.groups else mark
                 for name in (_LOGIN if login else _END)
             ]
-            readings[mark] = Reading(rule, login, fmt.holds, tuple(fields))
+            readings[mark] = Reading(rule, fmt.name, login, fmt.holds, tuple(fields))
             alternatives.append(pattern + b"()")
             count = mark
     starts = {rule.starts for fmt in formats if fmt.cut for rule in fmt.cut.rules}

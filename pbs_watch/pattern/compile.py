@@ -18,7 +18,7 @@ from pbs_watch.log.header import STAMPS, SYSLOG_HEADER, TAG, Header
 from pbs_watch.pattern import checks
 from pbs_watch.pattern.expression import bounds, header_regex, message_regex
 from pbs_watch.pattern.fields import HEADER_FIELDS, HEADER_GROUPS, RULE_FIELDS
-from pbs_watch.pattern.format import Cut, CutRule, Example, Format, Join, Kind, Rule
+from pbs_watch.pattern.format import Cut, CutRule, Example, Format, Join, Kind, Near, Rule
 from pbs_watch.pattern.literals import SHORTEST, choose
 from pbs_watch.pattern.syntax import (
     Choice,
@@ -30,6 +30,7 @@ from pbs_watch.pattern.syntax import (
     HeaderStatement,
     JoinStatement,
     Maybe,
+    NearStatement,
     RuleStatement,
     Sequence,
     Source,
@@ -71,6 +72,7 @@ def _format(source: Source, parsed: FormatStatement) -> Format:
         tags=frozenset(tags),
         rules=_rules(source, parsed, header, tags, join),
         cut=_cut(source, parsed),
+        near=tuple(_near(source, near) for near in _all(parsed, NearStatement)),
         join=join,
         examples=tuple(_example(source, example) for example in _all(parsed, ExampleStatement)),
     )
@@ -185,6 +187,17 @@ def _cut_rule(source: Source, statement: CutStartStatement) -> CutRule:
             statement.at, "every message has this tail; write something outside of [ ]"
         )
     return CutRule(statement.starts.value, message_regex(tail))
+
+
+# Near misses
+
+
+def _near(source: Source, statement: NearStatement) -> Near:
+    literal = statement.literal
+    checks.check_literal(source, literal)
+    if len(literal.value) < SHORTEST:
+        raise source.error(literal.at, f"this is too short; write {SHORTEST} bytes at least")
+    return Near(literal.value, source.line(statement.at))
 
 
 # Rules

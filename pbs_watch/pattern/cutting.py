@@ -1,4 +1,4 @@
-"""Telling that a message was cut, or that the log's collector lost some.
+"""Telling that a message was cut, that it is a near miss, or that the log's collector lost some.
 
 Pure.  What follows from it is the business of :mod:`pbs_watch.log.cuts`.
 """
@@ -24,13 +24,32 @@ def is_cut(block: bytes, start: int, end: int, cut: Cut) -> bool:
     """Whether the message ``block[start:end]`` was cut."""
     if cut.length and end - start >= cut.length:
         return True
-    repeated = _REPEATED.match(block, start, end)
-    if repeated is not None:
-        start, end = repeated.end(), end - 1
+    start, end = _unwrapped(block, start, end)
     for rule in cut.rules:
         if block.startswith(rule.starts, start, end):
             return rule.tail is None or rule.tail.search(block, start, end) is None
     return False
+
+
+def _unwrapped(block: bytes, start: int, end: int) -> tuple[int, int]:
+    repeated = _REPEATED.match(block, start, end)
+    return (start, end) if repeated is None else (repeated.end(), end - 1)
+
+
+def looks_like_login(
+    block: bytes, start: int, end: int, near: Sequence[tuple[bytes, str]], cut: Cut | None
+) -> str | None:
+    """The format to whose logins the message ``block[start:end]`` is near, ``None`` if to none.
+
+    ``near``: literals, and the format of each.  A message that begins as one that may be cut is
+    known to be no login, and holds text of a client that never authenticated, whole or not.
+    """
+    for literal, name in near:
+        if block.find(literal, start, end) >= 0:
+            starts = tuple(rule.starts for rule in cut.rules) if cut else ()
+            start, end = _unwrapped(block, start, end)
+            return None if block.startswith(starts, start, end) else name
+    return None
 
 
 def is_loss(block: bytes, start: int, end: int) -> bool:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pbs_watch.pattern.expression import following_literal, rule_field
 from pbs_watch.pattern.fields import RULE_FIELDS
 from pbs_watch.pattern.format import Format, Rule
-from pbs_watch.pattern.matching import Classified, classify, shown
+from pbs_watch.pattern.matching import Classified, classify, false_address, shown
 from pbs_watch.pattern.syntax import Choice, Field, Literal, Maybe, Sequence, quoted
 
 _END = "the end of the line"
@@ -67,7 +67,13 @@ def _explain(fmt: Format, line: bytes) -> Explanation:
 
 
 def stop(rule: Rule, line: bytes, start: int) -> Stop:
-    """How far a rule fits the message at ``start`` that it does not match."""
+    """How far a rule fits the message at ``start`` that it does not match.
+
+    A login whose address is none fits up to that.
+    """
+    found = rule.regex.match(line, start)
+    if found is not None and false_address(rule, found):
+        return Stop(rule, found.start("address"), ("address",))
     walk = _Walk(line, start)
     end = walk.sequence(rule.body, start)
     if end is not None:
@@ -153,7 +159,8 @@ def _paragraph(one: Explanation, line: bytes) -> list[str]:
         return [f"{name}: {one.classified} ({fmt.path}:{one.classified.rule.line})"]
     if one.classified.cut:
         return [f"{name}: cut; what follows under this tag is suspect"]
-    lines = [f"{name}: no rule fits"]
+    near = ", but it looks like a login: a near miss" if one.classified.near else ""
+    lines = [f"{name}: no rule fits{near}"]
     for stop in sorted(one.stops, key=lambda stop: -stop.at):
         lines.append(
             f"  {stop.rule.kind.value} ({fmt.path}:{stop.rule.line}) fits up to byte {stop.at}; "

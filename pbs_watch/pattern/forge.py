@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from pbs_watch.errors import PatternError
 from pbs_watch.grants.address import literal
-from pbs_watch.pattern.format import Example, Format, Kind
+from pbs_watch.pattern.format import Example, Format, Kind, Near
 from pbs_watch.pattern.matching import Classified, classify, first_rule, header, join, shown
-from pbs_watch.pattern.syntax import Source
+from pbs_watch.pattern.syntax import Source, quoted
 
 FORGED = (b"192.0.2.66", b"2001:db8:bad::66")
 """The addresses that forgeries try to get granted."""
@@ -48,6 +48,8 @@ def verify(source: Source, fmt: Format) -> None:
                 source.at_line(rule.line),
                 f"no example shows this rule; write example {_shown_by(rule.kind)}",
             )
+    for near in fmt.near:
+        _check_near(source, fmt, near)
     for example in fmt.examples:
         if example.expect in {"login", "end"}:
             for line in example.lines:
@@ -64,6 +66,20 @@ def _shown_by(kind: Kind) -> str:
             return 'nothing with both lines: "the open line" "the fail line"'
 
 
+def _check_near(source: Source, fmt: Format, near: Near) -> None:
+    """What is to look like a login occurs in a real one, or else it was mistyped."""
+    for example in fmt.examples:
+        if example.expect == "login":
+            heads = ((header(fmt, line), line) for line in example.lines)
+            if any(head and near.literal in line[head.end() :] for head, line in heads):
+                return
+    raise source.error(
+        source.at_line(near.line),
+        f"no message of an example of a login contains {quoted(near.literal)}; write what a login "
+        "has and other lines have not",
+    )
+
+
 def _run(source: Source, fmt: Format, example: Example) -> set[int]:
     """Check one example; the lines of the rules it exercises."""
     if len(example.lines) > 1 and fmt.join is None:
@@ -72,13 +88,16 @@ def _run(source: Source, fmt: Format, example: Example) -> set[int]:
         # No rule may fit, whether or not the line counts as cut.
         fmt = replace(fmt, cut=None)
     each = [classify(fmt, line) for line in example.lines]
-    if example.expect == "cut":
+    if example.expect == "near":
+        got = each[-1]
+    elif example.expect == "cut":
         got = next((one for one in each if not one.cut), each[0])
     elif example.expect == "nothing" and fmt.join is None:
         got = each[0]
     else:
         got = join(fmt, example.lines)
-    if _name(got) != example.expect:
+    # What is near grants nothing, which is all that an example of nothing says.
+    if _name(got) != example.expect and (_name(got), example.expect) != ("near", "nothing"):
         raise _failed(source, example, f"expected {example.expect}, got {got}")
     for what in ("user", "address"):
         expected, captured = getattr(example, what), getattr(got, what)
@@ -93,6 +112,8 @@ def _run(source: Source, fmt: Format, example: Example) -> set[int]:
 def _name(got: Classified) -> str:
     if got.cut:
         return "cut"
+    if got.near:
+        return "near"
     return got.kind.value if got.kind is Kind.LOGIN or got.kind is Kind.END else "nothing"
 
 

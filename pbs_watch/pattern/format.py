@@ -78,6 +78,17 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """Text of which a message is made that looks like a login, whether or not a rule takes it.
+
+    ``line`` is that of the statement in its file.
+    """
+
+    literal: bytes
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """Two lines make a login: ``by`` is ``pid`` or ``session``, ``seconds`` how far apart."""
 
@@ -89,8 +100,8 @@ class Join:
 class Example:
     """An example of a pattern file: whole log lines without newlines, and what they must give.
 
-    ``expect`` is ``login``, ``end``, ``cut`` or ``nothing``; ``user`` and ``address`` are what
-    the match captures, ``None`` where the example does not say.
+    ``expect`` is ``login``, ``end``, ``cut``, ``near`` or ``nothing``; ``user`` and ``address`` are
+    what the match captures, ``None`` where the example does not say.
     """
 
     lines: tuple[bytes, ...]
@@ -110,6 +121,7 @@ class Format:
     tags: frozenset[bytes]
     rules: tuple[Rule, ...]
     cut: Cut | None
+    near: tuple[Near, ...]
     join: Join | None
     examples: tuple[Example, ...]
 

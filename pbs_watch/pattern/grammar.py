@@ -32,13 +32,17 @@ from pbs_watch.pattern.syntax import (
     JoinStatement,
     Literal,
     Maybe,
+    NearStatement,
     RuleStatement,
     Sequence,
     Source,
     TagStatement,
 )
 
-STATEMENTS = ("format", "header", "tag", "cut", "login", "end", "open", "fail", "join", "example")
+STATEMENTS = (
+    *("format", "header", "tag", "cut", "near"),
+    *("login", "end", "open", "fail", "join", "example"),
+)
 """The keywords that begin a statement."""
 
 _STRING = r'"(?:[^"\\\x00-\x1f\x7f]|\\["\\t]|\\x[0-9A-Fa-f]{2})*"'
@@ -186,7 +190,7 @@ def _example() -> pp.ParserElement:
     lines = pp.OneOrMore(_string()).set_parse_action(lambda tokens: [tuple(tokens)])
     example = (
         _begin("example")
-        - _one_of("login end cut nothing")
+        - _one_of("login end cut near nothing")
         - lines
         - pp.Opt(_keyword("user") - value, default=None)
         - pp.Opt(_keyword("address") - value, default=None)
@@ -212,13 +216,15 @@ def _file() -> pp.ParserElement:
     value = name.copy().add_parse_action(lambda _, at, t: Literal(t[0].encode(), at))
     tag = _begin("tag") - pp.OneOrMore(value)
     tag.set_parse_action(lambda _, at, tokens: TagStatement(tuple(tokens), at))
+    near = _begin("near") - _string()
+    near.set_parse_action(lambda _, at, tokens: NearStatement(tokens[0], at))
     join = _begin("join") - _one_of("pid session") - _keyword("within") - _time()
     join.set_parse_action(lambda _, at, t: JoinStatement(t[0], t[1], at))
     rules = (
         _rule(kind, flag, sequence)
         for kind, flag in (("login", "hold"), ("end", "norenew"), ("open", ""), ("fail", ""))
     )
-    statement = pp.MatchFirst([_example(), *rules, _cut(sequence), header, tag, join])
+    statement = pp.MatchFirst([_example(), *rules, _cut(sequence), near, header, tag, join])
     one = _begin("format") - name - pp.Group(pp.ZeroOrMore(statement))
     one.set_parse_action(lambda _, at, t: FormatStatement(t[0], tuple(t[1]), at))
     end = pp.Regex(r"\Z").set_name("a string, a field, or a statement at the beginning of a line")

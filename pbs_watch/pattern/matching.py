@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pbs_watch.grants.address import literal
-from pbs_watch.pattern.cutting import is_cut
+from pbs_watch.pattern.cutting import is_cut, looks_like_login
 from pbs_watch.pattern.format import Format, Kind, Rule
 
 
@@ -20,12 +20,15 @@ class Classified:
     """What one line is to one format.
 
     ``kind`` and ``rule`` are ``None`` where no rule fits; ``cut`` lines are never more than cut.
+    ``near``: a near miss, which looks like a login; one that a rule fits but for its address, which
+    is none, has no ``rule`` either.
     ``tag`` is ``None`` where the line is not one of this format's.  The other fields are as they
     stand in the line, ``None`` where the line lacks them.
     """
 
     kind: Kind | None = None
     cut: bool = False
+    near: bool = False
     rule: Rule | None = None
     tag: bytes | None = None
     pid: bytes | None = None
@@ -39,6 +42,8 @@ class Classified:
         """For people: ``login, user bob, address 192.0.2.1``."""
         if self.cut:
             return "cut"
+        if self.near:
+            return "near miss"
         if self.kind is None:
             return "nothing" if self.tag is not None else "nothing (not a line of this format)"
         names = ("user", "address", "port", "session", "seconds")
@@ -80,8 +85,18 @@ def classify(fmt: Format, line: bytes) -> Classified:
         return replace(base, cut=True)
     fit = first_rule(fmt, line, head.end())
     if fit is None:
-        return base
+        near = [(near.literal, fmt.name) for near in fmt.near]
+        name = looks_like_login(line, head.end(), len(line), near, fmt.cut)
+        return replace(base, near=name is not None)
+    if false_address(*fit):
+        return replace(base, near=True)
     return _captured(base, *fit)
+
+
+def false_address(rule: Rule, found: re.Match[bytes]) -> bool:
+    """Whether a login's address is none, though it is made of the bytes of one."""
+    address = found.groupdict().get("address")
+    return rule.kind is Kind.LOGIN and address is not None and literal(address) is None
 
 
 def _captured(base: Classified, rule: Rule, found: re.Match[bytes]) -> Classified:

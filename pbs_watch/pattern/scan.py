@@ -1,4 +1,4 @@
-"""Finding logins, ends and cuts in blocks of whole lines.
+"""Finding logins, ends, cuts and near misses in blocks of whole lines.
 
 A block is not walked line by line.  The literals that every line of a kind contains are searched
 in the whole block, and lines long enough to be cut with one regular expression; only the lines
@@ -17,12 +17,20 @@ from typing import NamedTuple
 
 from pbs_watch.errors import PatternError
 from pbs_watch.grants.address import literal
-from pbs_watch.grants.events import End, Event, Login, Scanned
+from pbs_watch.grants.events import (
+    NEAR_BYTES,
+    NEAR_MISSES,
+    End,
+    Event,
+    Login,
+    NearMiss,
+    Scanned,
+)
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.header import Header
 from pbs_watch.pattern.combine import Combined, combine
-from pbs_watch.pattern.cutting import COLLECTORS, is_cut, is_loss, strictest
+from pbs_watch.pattern.cutting import COLLECTORS, is_cut, is_loss, looks_like_login, strictest
 from pbs_watch.pattern.format import Cut, Format
 from pbs_watch.pattern.search import Search, count_lines
 
@@ -51,25 +59,29 @@ class _Writer:
 
     combined: Combined
     cut: Cut | None
+    near: tuple[tuple[bytes, str], ...]
 
 
 class _Origin:
     """Who wrote a line: host, tag, and what messages of the tag may be."""
 
-    __slots__ = ("cut", "host", "match", "readings", "tag")
+    __slots__ = ("cut", "host", "match", "near", "readings", "tag")
 
     def __init__(self, host: bytes, tag: bytes, writer: _Writer) -> None:
         self.host = host
         self.tag = tag
         self.cut = writer.cut
+        self.near = writer.near
         self.match = writer.combined.regex.match
         self.readings = writer.combined.readings
 
     def nothing(self, block: bytes, start: int, end: int) -> bool:
-        """Whether a message that fits no rule is of no consequence: neither cut nor begun later."""
+        """Whether a message that fits no rule says nothing: not cut, not near, not begun later."""
         if block.startswith(_SOLARIS, start):
             return False
-        return self.cut is None or not is_cut(block, start, end, self.cut)
+        if self.cut is not None and is_cut(block, start, end, self.cut):
+            return False
+        return looks_like_login(block, start, end, self.near, self.cut) is None
 
 
 class _Line(NamedTuple):
@@ -99,12 +111,15 @@ class _Pass:
     end: int
     cuts: Cuts
     now: float
+    base: int
     hits: list[int]
     next_hit: int = 0
     events: list[Event] = field(default_factory=list)
     cut_tags: list[tuple[bytes, bytes]] = field(default_factory=list)
     suspects: list[Event] = field(default_factory=list)
     latest: float = 0.0
+    near: list[NearMiss] = field(default_factory=list)
+    nears: int = 0
 
 
 class Scanner:
@@ -124,16 +139,19 @@ class Scanner:
         self._origins: dict[bytes, _Origin] = {}
         self._begun = False
 
-    def scan(self, block: bytes, start: int, end: int, cuts: Cuts, now: float) -> Scanned:
+    def scan(
+        self, block: bytes, start: int, end: int, cuts: Cuts, now: float, *, base: int = 0
+    ) -> Scanned:
         """Scan the whole lines in ``block[start:end]``, which ends in a newline or is empty.
 
-        ``now`` (epoch seconds) only decides the year of stamps that carry none.
+        ``now`` (epoch seconds) only decides the year of stamps that carry none.  ``base``: the
+        offset of ``block[0]`` in the log, in bytes.
         """
         if not self._begun:
             # The clock's first stamp, and so its year, is that of the very first line.
             self._begun = True
             self.date_of(block, start, end, now)
-        going = _Pass(block, end, cuts, now, self._search.hits(block, start, end))
+        going = _Pass(block, end, cuts, now, base, self._search.hits(block, start, end))
         at = start
         while at < end:
             # A cut ends the quick way, the end of all doubt the careful one.
@@ -143,7 +161,13 @@ class Scanner:
         if last is not None and (latest is None or last > latest):
             latest = last
         return Scanned(
-            count_lines(block[start:end]), going.events, going.suspects, going.cut_tags, latest
+            count_lines(block[start:end]),
+            going.events,
+            going.suspects,
+            going.cut_tags,
+            latest,
+            going.near,
+            going.nears,
         )
 
     def date_of(self, data: bytes, start: int, end: int, now: float) -> float | None:
@@ -161,7 +185,7 @@ class Scanner:
     def _quickly(self, going: _Pass, start: int) -> int:
         """Read the hits from ``start`` on, until the end or a cut; returns where that is."""
         block, hits, end, now = going.block, going.hits, going.end, going.now
-        find, rfind = block.find, block.rfind
+        find, rfind, base = block.find, block.rfind, going.base
         origins, known, long = self._origins, self._clock.known, self._search.long or end
         add, latest = going.events.append, going.latest
         unsettled = going.cuts.unsettled if going.cuts.gapped else None
@@ -189,11 +213,11 @@ class Scanner:
                         continue
                 elif (time := known(block[line_start:written], now)) is not None:
                     ahead = _AHEAD_BSD if written - line_start == _BSD_STAMP else _AHEAD
-                    event = _event(found, origin, time, ahead, line_start)
-                    latest = max(latest, time)
+                    event = _event(found, origin, time, ahead, base + line_start)
                     if event is not None:
+                        latest = max(latest, time)
                         add(event)
-                    continue
+                        continue
             going.latest = latest
             self._read(going, line_start, line_end)
             if going.cuts.active:
@@ -247,11 +271,27 @@ class Scanner:
             going.cut_tags.append((origin.host, origin.tag))
             return
         found = origin.match(going.block, line.start, end)
-        if found is None or time is None:
-            return
-        event = _event(found, origin, time, line.ahead, start)
-        if event is not None:
-            (going.suspects if suspect else going.events).append(event)
+        if found is None:
+            near = looks_like_login(going.block, line.start, end, origin.near, origin.cut)
+        else:
+            if time is not None:
+                event = _event(found, origin, time, line.ahead, going.base + start)
+                if event is not None:
+                    (going.suspects if suspect else going.events).append(event)
+                    return
+            reading = origin.readings[found.lastindex or 0]
+            near = reading.format if reading.login else None
+        if near is not None and not suspect:
+            self._near(going, line, near, start)
+
+    @staticmethod
+    def _near(going: _Pass, line: _Line, name: str, start: int) -> None:
+        """A near miss of the format ``name``."""
+        going.nears += 1
+        if len(going.near) < NEAR_MISSES:
+            message = going.block[line.start : min(line.end, line.start + NEAR_BYTES)]
+            host, tag = line.origin.host, line.origin.tag
+            going.near.append(NearMiss(line.time, host, tag, name, going.base + start, message))
 
     def _read_header(self, going: _Pass, start: int, end: int) -> _Line | None:
         block, now = going.block, going.now
@@ -318,7 +358,7 @@ def _event(
     address = literal(written)
     if address is None:
         return None
-    by = (time, ahead, address, user, port or b"", origin.tag, origin.host)
+    by = (time, ahead, address, user, port or b"", origin.tag, reading.format, origin.host)
     # Built as plain tuples: a named tuple's own constructor takes twice as long.
     if reading.login:
         return _tuple(Login, (*by, reading.rule.hold, offset))
@@ -354,4 +394,5 @@ def _families(formats: Sequence[Format]) -> tuple[_Family, ...]:
 
 
 def _writer(formats: Sequence[Format]) -> _Writer:
-    return _Writer(combine(formats), strictest([fmt.cut for fmt in formats if fmt.cut]))
+    near = tuple((near.literal, fmt.name) for fmt in formats for near in fmt.near)
+    return _Writer(combine(formats), strictest([fmt.cut for fmt in formats if fmt.cut]), near)

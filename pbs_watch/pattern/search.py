@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pbs_watch.pattern.cutting import LOSSES
 from pbs_watch.pattern.format import Format
+from pbs_watch.pattern.literals import SHORTEST
 
 _SHORTEST_HEADER = 16
 """Bytes before any message: at least a BSD stamp and a space (``tai64n`` has 25)."""
@@ -23,19 +24,16 @@ class Search:
     """
 
     def __init__(self, formats: Sequence[Format], tags: Collection[bytes]) -> None:
-        self._literals = [re.compile(re.escape(text)) for text in _rule_literals(formats)]
-        self._rare = (*_cut_literals(formats), *LOSSES)
+        self._texts = [re.compile(text) for text in _expressions(formats)]
         self._tags = _tag_search(tags, syslog=all(f.header.name == "syslog" for f in formats))
         lengths = [fmt.cut.length for fmt in formats if fmt.cut and fmt.cut.length]
         self.long = min(lengths) + _SHORTEST_HEADER if lengths else 0
 
     def hits(self, block: bytes, start: int, end: int) -> list[int]:
         """Offsets in the lines that may matter, sorted; a line may be hit more than once."""
-        hits = [
-            found.start() for text in self._literals for found in text.finditer(block, start, end)
-        ]
-        for text in self._rare:
-            # find() needs a third of the time of a regular expression, but more for each hit.
+        hits = [found.start() for text in self._texts for found in text.finditer(block, start, end)]
+        for text in LOSSES:
+            # find() is quicker than an expression where the first byte is everywhere.
             hit = block.find(text, start, end)
             while hit >= 0:
                 hits.append(hit)
@@ -56,21 +54,52 @@ def count_lines(lines: bytes) -> int:
     return len(lines) - len(lines.replace(b"\n", b""))
 
 
-def _rule_literals(formats: Sequence[Format]) -> list[bytes]:
-    """The literals of the rules to search for; one that contains another adds nothing."""
-    wanted = {text for fmt in formats for rule in fmt.rules for text in rule.literals}
-    return sorted(text for text in wanted if not any(o in text for o in wanted if o != text))
+def _expressions(formats: Sequence[Format]) -> list[bytes]:
+    """Regular expressions for all the texts to search for, each for those that begin alike.
+
+    A search takes its time for the bytes it goes over: two texts in one cost half as much as one
+    by one, if the expression begins with what both begin with.
+    """
+    alike: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for text, condition in sorted(_texts(formats).items()):
+        alike.setdefault(text[:SHORTEST], []).append((text, condition))
+    expressions = []
+    for texts in alike.values():
+        # Sorted, so what the first and the last have in common all have.
+        first, last = texts[0][0], texts[-1][0]
+        pairs = enumerate(zip(first, last, strict=False))
+        same = next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))
+        rests = [re.escape(text[same:]) + condition for text, condition in texts]
+        expressions.append(re.escape(first[:same]) + b"(?:%b)" % b"|".join(rests))
+    return expressions
 
 
-def _cut_literals(formats: Sequence[Format]) -> list[bytes]:
-    """What cut messages begin with, after the space that ends the header."""
-    return sorted(
-        {
-            (b" " if fmt.header.name == "syslog" else b"") + rule.starts
-            for fmt in formats
-            for rule in (fmt.cut.rules if fmt.cut else ())
-        }
-    )
+def _texts(formats: Sequence[Format]) -> dict[bytes, bytes]:
+    """What to search for, and the condition that must hold after it, as a regular expression.
+
+    A text that contains another adds nothing.  A near literal is no hit where a rule's follows in
+    it: ``LOGIN, `` in ``LOGIN, user=``, which ``, user=`` finds.
+    """
+    rules = {text for fmt in formats for rule in fmt.rules for text in rule.literals}
+    near = {near.literal for fmt in formats for near in fmt.near}
+    found = rules | near
+    texts = {text: b"" for text in found if not any(o in text for o in found if o != text)}
+    for text in near & texts.keys() - rules:
+        rests = (_rest(text, rule) for rule in rules & texts.keys())
+        texts[text] = b"".join(b"(?!%b)" % re.escape(rest) for rest in rests if rest)
+    for fmt in formats:
+        for cut in fmt.cut.rules if fmt.cut else ():
+            # The space that ends the header is looked at last, since spaces are everywhere.
+            syslog = fmt.header.name == "syslog"
+            behind = b"(?<=%b)" % re.escape(b" " + cut.starts) if syslog else b""
+            texts[cut.starts] = behind if texts.get(cut.starts, behind) == behind else b""
+    return texts
+
+
+def _rest(text: bytes, other: bytes) -> bytes:
+    """What must follow ``text`` for ``other`` to begin in it; empty: nothing makes it so."""
+    sizes = range(min(len(text), len(other) - 1), 0, -1)
+    return next((other[size:] for size in sizes if text.endswith(other[:size])), b"")
 
 
 def _long_lines(block: bytes, start: int, end: int, size: int) -> Iterator[int]:

@@ -157,6 +157,14 @@ class CutStartStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class NearStatement:
+    """``near "text"``."""
+
+    literal: Literal
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class RuleStatement:
     """``login``, ``end``, ``open`` or ``fail``; ``flag`` is ``hold``, ``norenew`` or empty."""
 
@@ -191,6 +199,7 @@ Statement = (
     | TagStatement
     | CutLengthStatement
     | CutStartStatement
+    | NearStatement
     | RuleStatement
     | JoinStatement
     | ExampleStatement

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pbs_watch.chain import Chain
+from pbs_watch.grants.listing import granted
 from pbs_watch.log import archive
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.cuts import Cuts, Mode
@@ -56,7 +57,7 @@ def replayed(files: list[Path], mode: Mode = "strict") -> tuple[set[str], Chain]
     names = [str(path) for path in files]
     with opened_map(None) as grants:
         done = replay(names, chain, Cuts(mode), grants, now=AFTER_CAPTURES, until=None)
-        return {address.decode() for address, _ in grants.grants(done.at)}, chain
+        return {row.address.decode() for row in granted(grants, done.at)}, chain
 
 
 def expected(stamps: str, mode: Mode) -> set[str]:

@@ -63,11 +63,14 @@ def test_a_rule_that_no_example_shows_does_not_load() -> None:
             'login "Nov 22 08:00:00 mail pop: LOGIN bob from 192.0.2.1" address 192.0.2.2',
             "expected address 192.0.2.2, got",
         ),
-        ('login "Nov 22 08:00:00 mail pop: LOGIN bob from 1.2"', "expected login, got nothing"),
+        ('login "Nov 22 08:00:00 mail pop: LOGIN bob from 1.2"', "expected login, got near miss"),
         ('end "Nov 22 08:00:00 mail pop: LOGIN b from 192.0.2.1"', "expected end, got login"),
         ('cut "Nov 22 08:00:00 mail pop: LOGIN b from 192.0.2.1"', "expected cut, got login"),
         ('login "Nov 22 08:00:00 mail pop: FAILED"', "expected login, got cut"),
         ('nothing "Nov 22 08:00:00 mail pop: LOGIN b from 192.0.2.1"', "expected nothing, got"),
+        ('near "Nov 22 08:00:00 mail pop: LOGIN b from 192.0.2.1"', "expected near, got login"),
+        ('near "Nov 22 08:00:00 mail pop: LOGON b from 192.0.2.1"', "expected near, got nothing"),
+        ('near "Nov 22 08:00:00 mail pop: FAILED"', "expected near, got cut"),
         ('nothing "one" "two"', "only a format with join"),
     ],
 )
@@ -90,6 +93,23 @@ def test_a_cut_may_be_an_example_of_nothing() -> None:
     load_text(
         "f.pattern", FORMAT + SHOWN + '    example nothing "Nov 22 08:00:00 mail pop: FAILED"'
     )
+
+
+def test_a_near_miss_may_be_an_example_of_nothing() -> None:
+    line = '"Nov 22 08:00:00 mail pop: LOGIN bob at 192.0.2.1"'
+    text = FORMAT + '    near "LOGIN "\n' + SHOWN
+    load_text("f.pattern", f"{text}    example near {line}\n    example nothing {line}\n")
+
+
+@pytest.mark.parametrize("literal", ["LOGON ", "LOGOUT ", "mail pop: ", "LOGIN carol"])
+def test_what_no_example_of_a_login_contains_is_near_to_none(literal: str) -> None:
+    with pytest.raises(PatternError) as error:
+        load_text("f.pattern", f'{FORMAT}    near "{literal}"\n{SHOWN}')
+    assert str(error.value) == (
+        f'f.pattern:7:5: no message of an example of a login contains "{literal}"; write what a '
+        "login has and other lines have not"
+    )
+    assert error.value.excerpt == f'    near "{literal}"\n    ^'
 
 
 @pytest.mark.parametrize(

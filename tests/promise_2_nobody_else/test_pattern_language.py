@@ -16,7 +16,7 @@ from pbs_watch.log.header import SYSLOG_HEADER
 from pbs_watch.pattern.compile import compile_formats
 from pbs_watch.pattern.explain import fits
 from pbs_watch.pattern.expression import message_regex
-from pbs_watch.pattern.format import Cut, Format, Join, Kind
+from pbs_watch.pattern.format import Cut, Format, Join, Kind, Near
 from pbs_watch.pattern.grammar import parse
 from pbs_watch.pattern.library import load_file, shipped
 from pbs_watch.pattern.syntax import Choice, Element, Field, Literal, Maybe, Sequence, Source
@@ -42,6 +42,8 @@ def test_a_format_is_compiled_with_all_it_says() -> None:
                    login-3
             cut    504 then 4096 bytes or 1s
             cut    "FAILED " without " from " address "#"
+            near   "ser "
+            near   "word"
             join   pid within 2m
             open   "from " address
             login  "user " user
@@ -54,11 +56,12 @@ def test_a_format_is_compiled_with_all_it_says() -> None:
     assert isinstance(fmt.cut, Cut)
     assert (fmt.cut.length, fmt.cut.bytes, fmt.cut.seconds) == (504, 4096, 1.0)
     assert [(rule.kind, rule.renew, rule.line) for rule in fmt.rules] == [
-        (Kind.OPEN, True, 9),
-        (Kind.LOGIN, True, 10),
-        (Kind.FAIL, True, 11),
-        (Kind.END, False, 12),
+        (Kind.OPEN, True, 11),
+        (Kind.LOGIN, True, 12),
+        (Kind.FAIL, True, 13),
+        (Kind.END, False, 14),
     ]
+    assert fmt.near == (Near(b"ser ", 8), Near(b"word", 9))
     assert set(fmt.rules[3].groups) == {"user", "address", "seconds"}
 
 
@@ -109,6 +112,9 @@ UNSAFE = {
     "no rule": ("cut 504 then 1 bytes or 1s", "recognizes nothing"),
     "cuts without suspicion": ('cut "ID "\n login ' + LOGIN, "cut 504 then"),
     "a short start of a cut": ('cut then 1 bytes or 1s\n cut "I"\n login ' + LOGIN, "too short"),
+    "an empty near": ('near ""\n login ' + LOGIN, "is empty; leave"),
+    "a short near": ('near "IN"\n login ' + LOGIN, "too short"),
+    "a near with a newline": (r'near "LOGIN\x0a"' + "\n login " + LOGIN, "newline"),
     "a tail that may be empty": (
         'cut then 1 bytes or 1s\n cut "ID " without [ "x" ]\n login ' + LOGIN,
         "every message has this tail",
@@ -177,7 +183,9 @@ SYNTAX = {
     'format f\n    login "a" [ "b" ( "c" ]': "2:27: expected ')', but found ]",
     "format f\n    join foo within 3s": "2:10: expected pid or session, but found foo",
     "format f\n    join pid within 3x": "2:21: expected a duration such as 90s, but found 3x",
-    'format f\n    example win "x"': "2:13: expected login, end, cut or nothing, but found win",
+    'format f\n    example win "x"': "2:13: expected login, end, cut, near or nothing, but",
+    "format f\n    near user": "2:10: expected a string in double quotes, but found user",
+    'format f\n    near "a" "b"': "2:14: expected a string, a field, or a statement",
     "header syslog": "1:1: expected format at the beginning of a line, but found header",
     "": "1:1: expected format at the beginning of a line, but found the end of the file",
     "format f\n    login " + "[" * 9999: "nested too deeply",
