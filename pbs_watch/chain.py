@@ -5,14 +5,23 @@ Pure: what the followed files or a replayed file gave comes in, changes and coun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import NamedTuple
 
 from pbs_watch.grants.changes import Changes
-from pbs_watch.grants.events import Event, Scanned
-from pbs_watch.grants.judge import Judged, Policy, judge
+from pbs_watch.grants.events import NearMiss, Scanned
+from pbs_watch.grants.judge import Judged, judge, refuse
+from pbs_watch.grants.policy import Policy
+from pbs_watch.grants.screens import NOTHING, Standing, Tell
 from pbs_watch.log.cuts import Cuts
+from pbs_watch.log.lines import Block
 from pbs_watch.pattern.scan import Scanner
+
+_NEAR_KEPT = 10
+"""Near misses that are kept to be shown."""
 
 
 @dataclass(slots=True)
@@ -20,60 +29,109 @@ class Counts:
     """What went through the chain so far.
 
     ``suspect``: logins and ends that stood where a piece of a cut line may stand.  ``cuts``:
-    messages that were cut.  ``latest``: epoch seconds of the latest line.
+    messages that were cut.  ``near``: messages that look like logins and fit no rule, the last of
+    which are ``misses``.  ``hits``: logins and ends by the format that they fit.  ``latest``: epoch
+    seconds of the latest line.
     """
 
     lines: int = 0
     suspect: int = 0
     cuts: int = 0
+    near: int = 0
     latest: float | None = None
     judged: Judged = field(default_factory=Judged)
+    hits: Counter[str] = field(default_factory=Counter)
+    misses: deque[NearMiss] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
 
-    def add(self, other: Counts) -> None:
-        """Add what went through another chain."""
-        self.lines += other.lines
-        self.suspect += other.suspect
-        self.cuts += other.cuts
-        self.judged.add(other.judged)
-        if other.latest is not None:
-            self.latest = max(other.latest, self.latest or other.latest)
+    def take(self, scanned: Scanned, judged: Judged) -> None:
+        """Add what was scanned and judged."""
+        self.lines += scanned.lines
+        self.suspect += len(scanned.suspects)
+        self.cuts += len(scanned.cuts)
+        self.near += scanned.nears
+        self.misses.extend(scanned.near)
+        self.hits.update(map(_FORMAT, scanned.events))
+        self.judged.add(judged)
+        if scanned.latest is not None:
+            self.latest = max(scanned.latest, self.latest or scanned.latest)
+
+
+_FORMAT = attrgetter("format")
+
+
+class Fed(NamedTuple):
+    """What one feeding took in: as in :class:`Counts`."""
+
+    lines: int
+    cuts: int
+    near: int
+    latest: float | None
 
 
 @dataclass(slots=True)
 class Chain:
-    """Scans and judges the blocks of one source after another."""
+    """Scans and judges the blocks of one source after another.
+
+    ``standing``: what is known beyond the lines.
+    """
 
     scanner: Scanner
     policy: Policy
+    standing: Standing = NOTHING
     counts: Counts = field(default_factory=Counts)
 
     def feed(
         self,
-        block: tuple[bytes, int, int],
+        blocks: Iterable[Block],
+        source: int,
         cuts: Cuts,
         now: float,
         into: Changes,
-        witness: Callable[[Event, str], None] | None = None,
-    ) -> None:
-        """Take the whole lines ``data[start:end]`` of ``block``, as they came, to changes.
+        *,
+        tell: Tell | None = None,
+    ) -> Fed:
+        """Take whole lines of ``source`` (its id), as they came, to changes.
 
-        ``now``: epoch seconds.  ``witness`` is called with each event and what became of it.
+        ``now``: epoch seconds.  ``tell`` is called with each event and what became of it.
         """
-        data, start, end = block
-        self.take(self.scanner.scan(data, start, end, cuts, now), now, into, witness)
+        lines = cuts_seen = near = 0
+        latest: float | None = None
+        for block in blocks:
+            scanned = self.scanner.scan(
+                block.data, block.start, block.end, cuts, now, base=block.base
+            )
+            self.take(scanned, now, into, (source, block.file), tell=tell)
+            lines += scanned.lines
+            cuts_seen += len(scanned.cuts)
+            near += scanned.nears
+            if scanned.latest is not None:
+                latest = max(scanned.latest, latest or scanned.latest)
+        return Fed(lines, cuts_seen, near, latest)
 
     def take(
         self,
         scanned: Scanned,
         now: float | None,
         into: Changes,
-        witness: Callable[[Event, str], None] | None = None,
+        place: tuple[int, int] = (0, 0),
+        *,
+        tell: Tell | None = None,
     ) -> None:
-        """Take what the scanner found; ``now`` ``None``: judge each line as when it was new."""
-        judged = judge(scanned.events, self.policy, now, into, witness)
-        if witness is not None:
-            for event in scanned.suspects:
-                witness(event, "suspect")
-        self.counts.add(
-            Counts(scanned.lines, len(scanned.suspects), len(scanned.cuts), scanned.latest, judged)
+        """Take what the scanner found; ``now`` ``None``: judge each line as when it was new.
+
+        ``place``: the source and the file of the lines.
+        """
+        judged = judge(
+            scanned.events,
+            self.policy,
+            now,
+            into,
+            standing=self.standing,
+            place=place,
+            tell=tell,
         )
+        for event in scanned.suspects:
+            refuse(into, event, "suspect", place)
+            if tell is not None:
+                tell(event, "suspect")
+        self.counts.take(scanned, judged)

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import exp
 
 from pbs_watch.answer.server import Question
 
 PATIENCE = 0.9
 """Seconds a question may wait: an answer comes within a second (promise 4)."""
+
+_FADING = 20.0
+"""Seconds in which what came counts for a third."""
 
 _SLOWEST = 5e6
 """Bytes per second that reading is believed to manage before any was measured."""
@@ -66,6 +70,33 @@ class Round:
 def overdue(questions: Sequence[Question], now: float) -> list[Question]:
     """The questions that have waited for too long; ``now`` is monotonic."""
     return [question for question in questions if now - question.arrived > PATIENCE]
+
+
+class Rate:
+    """Bytes per second lately: of the last minute, the latest counting most.
+
+    In the first minute: of the time since the first bytes, and of a second at least.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._at: float | None = None
+        self._began = 0.0
+
+    def add(self, size: int, now: float) -> None:
+        """``size`` bytes came at ``now`` (monotonic)."""
+        if self._at is None:
+            self._began = now
+        self._sum = self._faded(now) + size
+        self._at = now
+
+    def now(self, now: float) -> float:
+        """Bytes per second at ``now``."""
+        watched = 1 - exp(-max(now - self._began, 1.0) / _FADING)
+        return self._faded(now) / (_FADING * watched)
+
+    def _faded(self, now: float) -> float:
+        return self._sum * exp((self._at - now) / _FADING) if self._at is not None else 0.0
 
 
 class Pace:

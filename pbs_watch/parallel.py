@@ -15,9 +15,9 @@ import marshal
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from pbs_watch.grants.events import End, Event, Login, Scanned
+from pbs_watch.grants.events import End, Event, Login, NearMiss, Scanned
 
 _LENGTH = 8
 """Bytes of the length before each message of a process."""
@@ -74,13 +74,17 @@ def _receive(pipe: BinaryIO) -> Scanned | None:
     message = pipe.read(length)
     if not length or len(message) < length:
         return None
-    lines, fields, latest = marshal.loads(message)  # noqa: S302 - our own child's
-    return Scanned(lines, [_event(one) for one in fields], [], [], latest)
+    lines, fields, latest, near, nears = marshal.loads(message)  # noqa: S302 - our own child's
+    events = [_event(one) for one in fields]
+    misses = [NearMiss(*one) for one in near]
+    return Scanned(lines, events, [], [], latest, misses, nears)
 
 
-def _plain(scanned: Scanned) -> tuple[int, list[tuple[object, ...]], float | None]:
+def _plain(scanned: Scanned) -> tuple[Any, ...]:
     """As marshal takes it: no types of ours.  Without cuts nothing is suspect."""
-    return scanned.lines, [tuple(event) for event in scanned.events], scanned.latest
+    events = [tuple(event) for event in scanned.events]
+    near = [tuple(miss) for miss in scanned.near]
+    return scanned.lines, events, scanned.latest, near, scanned.nears
 
 
 def _event(fields: tuple[object, ...]) -> Event:

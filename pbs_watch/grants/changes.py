@@ -8,43 +8,70 @@ the map's own transaction both use them.  ``expires`` only grows (facts/followin
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pbs_watch.log.position import SourceState
+
+if TYPE_CHECKING:
+    from pbs_watch.grants.orders import Orders
+
+_tuple = tuple.__new__
+
+_REFUSALS = 10_000
+"""Refusals remembered until the next commit: a client can cause any number, of any address."""
 
 
 class Grant(NamedTuple):
     """An address that may relay until ``expires``; times in epoch seconds.
 
-    ``login``, ``user`` and ``service`` (the tag) are those of the latest login.
+    ``login``, ``user`` and ``service`` (the tag) are those of the latest login; ``since``: the
+    first of the logins whose windows have joined to this one without a gap.  Where the line of the
+    latest login stands: ``source`` (:func:`pbs_watch.grants.rows.source_id`), ``file`` (its inode
+    number) and ``offset`` (bytes); all 0 where nobody knows.
     """
 
     expires: float
     login: float
+    since: float
     user: bytes
     service: bytes
-    permanent: bool = False
+    source: int = 0
+    file: int = 0
+    offset: int = 0
 
     def joined(self, other: Grant) -> Grant:
         """Both together: the later expiry, and what the later login says.
 
         Of two logins at the same time the user's name decides, so that no order of joining does.
         """
-        if self.login == other.login:
-            later, earlier = (self, other) if self.user >= other.user else (other, self)
+        # By their places: this is called for every second login of an address.
+        mine, theirs = self[1], other[1]
+        if mine > theirs or (mine == theirs and self[3] >= other[3]):
+            later, earlier = self, other
         else:
-            later, earlier = (self, other) if self.login > other.login else (other, self)
-        if later.expires >= earlier.expires and later.permanent >= earlier.permanent:
+            later, earlier = other, self
+        expires, login, since, user, service, source, file, offset = later
+        ended, _, began, *_ = earlier
+        if began < since <= ended:
+            since = began
+        elif ended <= expires:
             return later
-        return later._replace(
-            expires=max(self.expires, other.expires),
-            permanent=self.permanent or other.permanent,
-        )
+        expires = max(expires, ended)
+        return _tuple(Grant, (expires, login, since, user, service, source, file, offset))
 
 
-def grant(expires: float, login: float, user: bytes, service: bytes) -> Grant:
-    """A grant by a login; built as a plain tuple, which takes half as long."""
-    return tuple.__new__(Grant, (expires, login, user, service, False))
+def grant(
+    expires: float,
+    login: float,
+    user: bytes,
+    service: bytes,
+    place: tuple[int, int, int] = (0, 0, 0),
+) -> Grant:
+    """A grant by a login; built as a plain tuple, which takes half as long.
+
+    ``place``: the source, the file and the offset of the line.
+    """
+    return _tuple(Grant, (expires, login, login, user, service, *place))
 
 
 class SessionKey(NamedTuple):
@@ -55,45 +82,144 @@ class SessionKey(NamedTuple):
     port: bytes
 
 
+class Hold(NamedTuple):
+    """An open session that began then and holds its address until then, in epoch seconds."""
+
+    until: float
+    began: float
+
+
+class RefusalKey(NamedTuple):
+    """What refusals are counted by; ``reason`` is a name of :class:`~grants.judge.Judged`."""
+
+    address: bytes
+    reason: str
+    user: bytes
+
+
+class Refusal(NamedTuple):
+    """How often an address was refused for one reason; ``first`` and ``last`` in epoch seconds.
+
+    ``source``, ``file``, ``offset``: where the last line stands, as for :class:`Grant`.
+    """
+
+    first: float
+    last: float
+    times: int
+    service: bytes
+    source: int
+    file: int
+    offset: int
+
+    def joined(self, later: Refusal) -> Refusal:
+        """Both together."""
+        return later._replace(first=self.first, times=self.times + later.times)
+
+
+class Crowd:
+    """Who logged in from where: the pairs of some logins, both ways."""
+
+    def __init__(self) -> None:
+        self.users: dict[bytes, set[bytes]] = {}
+        self.addresses: dict[bytes, set[bytes]] = {}
+
+    def add(self, address: bytes, user: bytes) -> None:
+        """``user`` logged in from ``address``."""
+        self.users.setdefault(address, set()).add(user)
+        self.addresses.setdefault(user, set()).add(address)
+
+
 @dataclass(slots=True)
 class Changes:
     """Changes of the map in the making; handed over whole, it is not touched any more.
 
     ``logins`` by address NUL user (the key in the map), ``grants`` by address, ``sessions`` by
-    address and key: until when an open session holds its address, or ``None`` for one that ended.
-    ``sources``: how far each source has been read when these changes are complete.
+    address and key: an open one that holds its address, or ``None`` for one that ended.
+    ``sources``: how far each source has been read when these changes are complete.  ``names``:
+    what the sources of the logins are called, by their ids.  ``orders``: the oldest version of the
+    operator's orders by which any of it was judged.  ``told``: the number of the last of his acts
+    that the audit trail has told; 0: none since.
     """
 
+    orders: int = 0
     logins: dict[bytes, Grant] = field(default_factory=dict)
     grants: dict[bytes, Grant] = field(default_factory=dict)
-    sessions: dict[bytes, dict[SessionKey, float | None]] = field(default_factory=dict)
+    sessions: dict[bytes, dict[SessionKey, Hold | None]] = field(default_factory=dict)
+    refusals: dict[RefusalKey, Refusal] = field(default_factory=dict)
     sources: dict[str, SourceState] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    told: int = 0
+    _crowd: Crowd | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.logins or self.sessions or self.sources)
+        return bool(self.logins or self.sessions or self.sources or self.refusals or self.told)
 
     @property
     def rows(self) -> int:
         """How many rows of the map these changes touch, about."""
-        return len(self.logins) + len(self.sessions) + len(self.sources)
+        return len(self.logins) + len(self.sessions) + len(self.sources) + len(self.refusals)
 
     def login(self, address: bytes, grant: Grant) -> None:
         """Somebody logged in from ``address``, or proved by an end that he had."""
-        key = address + b"\0" + grant[2]
+        key = address + b"\0" + grant[3]
         logins, grants = self.logins, self.grants
         old = logins.get(key)
         logins[key] = grant if old is None else old.joined(grant)
         old = grants.get(address)
         grants[address] = grant if old is None else old.joined(grant)
+        if self._crowd is not None:
+            self._crowd.add(address, grant[3])
 
-    def session(self, address: bytes, key: SessionKey, until: float | None) -> None:
-        """A session opened that holds ``address`` until then, or ended (``None``)."""
-        self.sessions.setdefault(address, {})[key] = until
+    def crowd(self) -> Crowd:
+        """Who logged in from where; made when it is asked for, and kept up from then on."""
+        if self._crowd is None:
+            self._crowd = Crowd()
+            for key, grant in self.logins.items():
+                self._crowd.add(key[: key.index(b"\0")], grant.user)
+        return self._crowd
+
+    def session(self, address: bytes, key: SessionKey, hold: Hold | None) -> None:
+        """A session opened that holds ``address``, or ended (``None``)."""
+        self.sessions.setdefault(address, {})[key] = hold
+
+    def refuse(self, key: RefusalKey, refusal: Refusal) -> None:
+        """A line was refused."""
+        old = self.refusals.get(key)
+        if old is not None:
+            self.refusals[key] = old.joined(refusal)
+        elif len(self.refusals) < (_REFUSALS // 2 if key.reason == "suspect" else _REFUSALS):
+            self.refusals[key] = refusal
 
     def append(self, later: Changes) -> None:
         """Take in changes that were made after these."""
+        self.orders = min(self.orders, later.orders)
         for key, grant in later.logins.items():
             self.login(key[: key.index(b"\0")], grant)
         for address, sessions in later.sessions.items():
             self.sessions.setdefault(address, {}).update(sessions)
+        for name, refusal in later.refusals.items():
+            self.refuse(name, refusal)
         self.sources.update(later.sources)
+        self.names.update(later.names)
+        self.told = max(self.told, later.told)
+
+    def without(self, orders: Orders) -> Changes:
+        """These changes but for what ``orders`` bar, which were given after they were made."""
+        if not orders.bars:
+            return self
+        kept = Changes(
+            orders=orders.version,
+            refusals=self.refusals,
+            sources=self.sources,
+            names=self.names,
+            told=self.told,
+        )
+        for key, grant in self.logins.items():
+            address = key[: key.index(b"\0")]
+            if orders.bar(address, grant.user, grant.login) is None:
+                kept.login(address, grant)
+        for address, sessions in self.sessions.items():
+            for name, hold in sessions.items():
+                barred = hold is not None and orders.bar(address, name.user, hold.began)
+                kept.session(address, name, None if barred else hold)
+        return kept

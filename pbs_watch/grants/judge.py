@@ -1,6 +1,7 @@
 """From logins and ends to grants (design.md, Judge and Time).
 
-Pure: events and ``now`` in, changes out.
+Pure: events, ``now`` and what is known already in, changes out.  Why an event is refused is said by
+:mod:`pbs_watch.grants.screens`.
 
 * A login grants its address until its own time plus the window; a stamp in the future counts as
   now as far as ``ahead`` allows, beyond that the line grants nothing.
@@ -8,52 +9,72 @@ Pure: events and ``now`` in, changes out.
 * An end that is not suspect proves a login by itself.  One that renews starts the window anew; one
   that does not (TIMEOUT) grants what the login would have, where it says how long ago that was.
 * A session that holds keeps its address allowed for at most ``session_limit`` after its login.
-* Only lines of the configured hosts count, and an address in ``never`` is never granted.
+* Only lines of the configured hosts count.  What the policy or an order of the operator refuses is
+  counted by its reason; an end closes its session all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from pbs_watch.grants.address import Networks
-from pbs_watch.grants.changes import Changes, SessionKey, grant
+from pbs_watch.grants.address import IPV6_BITS
+from pbs_watch.grants.changes import (
+    Changes,
+    Hold,
+    Refusal,
+    RefusalKey,
+    SessionKey,
+    grant,
+)
 from pbs_watch.grants.events import End, Event, Login
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What may be granted, and for how long; durations in seconds.
-
-    ``hosts``: the log's hosts that count, empty for all.
-    """
-
-    window: float
-    session_limit: float
-    never: Networks
-    hosts: frozenset[bytes] = frozenset()
+from pbs_watch.grants.orders import MEMORY
+from pbs_watch.grants.policy import Policy
+from pbs_watch.grants.screens import NOTHING, Standing, Tell, screens
 
 
 @dataclass(slots=True)
 class Judged:
     """How many events were accepted, and how many refused for which reason.
 
-    ``never``: the address is never granted.  ``stale``: older than the window.  ``future``: dated
-    too far ahead.  ``host``: written by a host that does not count.
+    ``never``: the address is never granted, ``only``: not among those that alone are.
+    ``ignored``: the user grants nothing.  ``stale``: older than the window.  ``future``: dated too
+    far ahead.  ``host``: written by a host that does not count.  ``barred``: before a revocation
+    or during a block.  ``users``, ``addresses``: too many of one address or of one user.
+    ``witness``: the kernel never saw the connection.
     """
 
     logins: int = 0
     ends: int = 0
     never: int = 0
+    only: int = 0
+    ignored: int = 0
     stale: int = 0
     future: int = 0
     host: int = 0
+    barred: int = 0
+    users: int = 0
+    addresses: int = 0
+    witness: int = 0
+    alarms: int = 0
 
     def add(self, other: Judged) -> None:
         """Add the counts of ``other``."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """The counts of what was refused, by reason."""
+        return {name: getattr(self, name) for name in REASONS}
+
+
+REASONS = tuple(name for name in Judged.__slots__ if name not in {"logins", "ends", "alarms"})
+"""The reasons for which the judge refuses a login or an end."""
+
+ALL_REASONS = frozenset({*REASONS, "suspect", "relay_limit"})
+"""Those, and the two for which others refuse: the scanner a line, the lookup a relay."""
 
 
 def judge(
@@ -61,70 +82,98 @@ def judge(
     policy: Policy,
     now: float | None,
     into: Changes,
-    witness: Callable[[Event, str], None] | None = None,
+    *,
+    standing: Standing | None = None,
+    place: tuple[int, int] = (0, 0),
+    tell: Tell | None = None,
 ) -> Judged:
     """Judge ``events`` in the order of the log and collect what they change in ``into``.
 
     ``now``: epoch seconds; ``None`` judges each line as it was judged when it was new (replay).
-    ``witness`` is called with each event and the name of the count it went into.
+    ``place``: the source and the file of the lines, as for :class:`~grants.changes.Grant`.
     """
     counts = dict.fromkeys(Judged.__slots__, 0)
-    window, limit = policy.window, policy.session_limit
-    foreign = _foreign(policy)
+    tests = screens(policy, standing or NOTHING, counts, tell)
+    hosts = policy.hosts
     for event in events:
         clock = event.time if now is None else now
+        login = type(event) is Login
         if event.time > clock + event.ahead:
             verdict = "future"
-        elif foreign is not None and (refusal := foreign(event)):
-            verdict = refusal
-        elif type(event) is Login:
-            verdict = "logins" if _login(event, window, limit, clock, into) else "stale"
+        elif hosts and event.host not in hosts:
+            verdict = "host"
         else:
-            _end(cast("End", event), window, clock, into)
-            verdict = "ends"
+            if not login:
+                _close(cast("End", event), policy, into)
+            verdict = ""
+            for refusal in tests:
+                if verdict := refusal(event, clock):
+                    break
+            if not verdict:
+                if login:
+                    verdict = _login(cast("Login", event), policy, clock, into, place)
+                else:
+                    verdict = _end(cast("End", event), policy, clock, into, place)
         counts[verdict] += 1
-        if witness is not None:
-            witness(event, verdict)
+        if verdict not in _ACCEPTED:
+            refuse(into, event, verdict, place)
+        if tell is not None:
+            tell(event, verdict)
     return Judged(**counts)
 
 
-def _foreign(policy: Policy) -> Callable[[Event], str] | None:
-    """Tells why the host or the address of an event does not count; ``None``: all do."""
-    hosts, never = policy.hosts, policy.never
-    if not hosts and not never:
-        return None
-
-    def refusal(event: Event) -> str:
-        if hosts and event.host not in hosts:
-            return "host"
-        return "never" if never.holds(event.address) else ""
-
-    return refusal
+_ACCEPTED = frozenset({"logins", "ends"})
 
 
-def _login(event: Login, window: float, limit: float, now: float, into: Changes) -> bool:
-    time = min(now, event.time)
-    expires = time + window
-    until = time + limit if event.hold else 0.0
+def refuse(into: Changes, event: Event, reason: str, place: tuple[int, int]) -> None:
+    """Remember that the line of ``event`` granted nothing, and why."""
+    into.refuse(
+        RefusalKey(event.address, reason, event.user),
+        Refusal(event.time, event.time, 1, event.service, *place, event.offset),
+    )
+
+
+# What an event grants
+
+
+def _login(event: Login, policy: Policy, now: float, into: Changes, place: tuple[int, int]) -> str:
+    # A tuple's items by their places, and what is mostly not there first: a busy log makes a
+    # hundred thousand of them a second.
+    logged, _, address, user, port, service, _, _, hold, offset = event
+    time = min(now, logged)
+    expires = time + (policy.window_of(event) if policy.windows else policy.window)
+    until = time + policy.session_limit if hold else 0.0
     if expires <= now and until <= now:
-        return False
-    into.login(event.address, grant(expires, time, event.user, event.service))
-    if until:
-        into.session(event.address, SessionKey(event.service, event.user, event.port), until)
-    return True
+        return "stale"
+    if policy.prefix != IPV6_BITS:
+        address = policy.granted(address)
+    into.login(address, grant(expires, time, user, service, (*place, offset)))
+    if hold:
+        into.session(address, SessionKey(service, user, port), Hold(until, time))
+    return "logins"
 
 
-def _end(event: End, window: float, now: float, into: Changes) -> None:
-    time = min(event.time, now)
+def _close(event: End, policy: Policy, into: Changes) -> None:
+    """The session is over, whatever else is to be said of the line."""
     if event.held:
-        into.session(event.address, SessionKey(event.service, event.user, event.port), None)
+        key = SessionKey(event.service, event.user, event.port)
+        into.session(policy.granted(event.address), key, None)
+
+
+def _end(event: End, policy: Policy, now: float, into: Changes, place: tuple[int, int]) -> str:
+    time = min(event.time, now)
+    if (event.seconds or 0) > MEMORY:
+        return "stale"
+    began = time - (event.seconds or 0)
     if event.renew:
-        began = time - (event.seconds or 0)
-        expires = time + window
+        expires = time + policy.window_of(event)
     elif event.seconds is not None:
-        began = time - event.seconds
-        expires = began + window
+        expires = began + policy.window_of(event)
     else:
-        return
+        return "ends"
     if expires > now:
-        into.login(event.address, grant(expires, began, event.user, event.service))
+        address = policy.granted(event.address)
+        into.login(
+            address, grant(expires, began, event.user, event.service, (*place, event.offset))
+        )
+    return "ends"

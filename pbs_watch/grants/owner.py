@@ -1,12 +1,18 @@
-"""One daemon a map: two would each believe that what they read is the whole log."""
+"""Who has a map: one daemon, or two would each believe that what they read is the whole log.
+
+And who is carrying out an order in it, so that the daemon finishes only what was cut short.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 
 from pbs_watch.errors import MapError
+from pbs_watch.grants.probe import DATA
 
 _LOCK = "daemon.lock"
 
@@ -25,7 +31,7 @@ class Owner:
                 "name a directory that it may write with --map"
             ) from None
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._descriptor, LOCK_EX | LOCK_NB)
         except OSError:
             os.close(self._descriptor)
             raise MapError(
@@ -35,3 +41,42 @@ class Owner:
     def release(self) -> None:
         """Let another process have the map."""
         os.close(self._descriptor)
+
+
+@contextmanager
+def carrying_out(path: Path) -> Iterator[None]:
+    """While somebody gives an order: the daemon leaves it to him to remove what becomes void.
+
+    The lock ends with the process, however that ends.  Raises :class:`MapError`.
+    """
+    descriptor = _data(path)
+    try:
+        flock(descriptor, LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def unless_carried_out(path: Path) -> Iterator[bool]:
+    """Whether nobody gives an order now; if so nobody begins to, until this ends."""
+    descriptor = _data(path)
+    try:
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _data(path: Path) -> int:
+    """LMDB's data file, which LMDB itself does not lock."""
+    try:
+        return os.open(path / DATA, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise MapError(
+            f"{path}: cannot be looked at ({error.strerror}); run as root or as the daemon's user"
+        ) from None

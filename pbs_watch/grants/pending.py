@@ -7,15 +7,30 @@ what came after it and tried again, so that a full disk loses nothing.
 
 from __future__ import annotations
 
-from pbs_watch.grants.changes import Changes, SessionKey
+from pbs_watch.grants.changes import Changes, Grant, Hold, SessionKey
+from pbs_watch.grants.orders import Orders
 
 
 class Pending:
-    """The batch in the making and the one that is being committed."""
+    """The batch in the making and the one that is being committed.
+
+    ``orders``: those of the operator that what is shown of them obeys.
+    """
 
     def __init__(self) -> None:
+        self.orders = Orders()
         self.making = Changes()
         self._committing: Changes | None = None
+        self._shown: Changes | None = None
+        """The batch being committed without what was barred since it was handed over."""
+
+    def obey(self, orders: Orders) -> None:
+        """Orders were given: they win over what was made before them (design.md)."""
+        self.orders = orders
+        self.making = self.making.without(orders)
+        self.making.orders = orders.version
+        if self._shown is not None:
+            self._shown = self._shown.without(orders)
 
     @property
     def committing(self) -> bool:
@@ -26,12 +41,13 @@ class Pending:
         """The batch made so far, to be committed; a new one is begun."""
         if self._committing is not None:
             raise RuntimeError("a batch is being committed already")
-        self._committing, self.making = self.making, Changes()
+        self._committing = self._shown = self.making
+        self.making = Changes(self.orders.version)
         return self._committing
 
     def committed(self) -> None:
         """The batch handed over is in the map."""
-        self._committing = None
+        self._committing = self._shown = None
 
     def failed(self) -> None:
         """The batch handed over is not in the map: what was made since is added to it.
@@ -39,32 +55,37 @@ class Pending:
         Costs what was made since, not what has gathered while the map could not be written.  That
         is bounded by how many addresses and users there are.
         """
-        batch = self._committing
+        batch = self._shown
         if batch is not None:
             batch.append(self.making)
             self.making = batch
-            self._committing = None
+            self._committing = self._shown = None
 
     def allows(self, address: bytes, now: float) -> bool:
         """Whether what is not yet committed alone lets ``address`` relay."""
         held = False
-        for changes in self._changes():
+        for changes in self.changes():
             grant = changes.grants.get(address)
             if grant is not None and grant.expires > now:
                 return True
             held = held or address in changes.sessions
         return held and any(
-            until is not None and until > now for until in self.sessions(address).values()
+            hold is not None and hold.until > now for hold in self.sessions(address).values()
         )
 
-    def sessions(self, address: bytes) -> dict[SessionKey, float | None]:
-        """What is known of the sessions of ``address`` beyond the map: open until, or ended."""
-        known: dict[SessionKey, float | None] = {}
-        for changes in self._changes():
+    def grant(self, address: bytes) -> Grant | None:
+        """The latest grant of ``address`` that is not yet committed."""
+        found = [changes.grants[address] for changes in self.changes() if address in changes.grants]
+        return found[-1] if found else None
+
+    def sessions(self, address: bytes) -> dict[SessionKey, Hold | None]:
+        """What is known of the sessions of ``address`` beyond the map: open, or ended."""
+        known: dict[SessionKey, Hold | None] = {}
+        for changes in self.changes():
             known.update(changes.sessions.get(address, {}))
         return known
 
-    def _changes(self) -> tuple[Changes, ...]:
+    def changes(self) -> tuple[Changes, ...]:
         """All that is not yet committed, the oldest first."""
-        committing = self._committing
-        return (self.making,) if committing is None else (committing, self.making)
+        shown = self._shown
+        return (self.making,) if shown is None else (shown, self.making)

@@ -12,6 +12,7 @@ sessions look different.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -40,17 +41,38 @@ def _more_about_files(rows: Rows) -> None:
         rows.put(b"sources", key, json.dumps(source, separators=(",", ":")).encode())
 
 
-STEPS: Mapping[bytes, tuple[Step, bytes]] = {b"1": (_more_about_files, b"2")}
+def _places_and_users(rows: Rows) -> None:
+    """2 to 3: logins and grants say since when and by which line, sessions when they began.
+
+    What nobody knows is 0.  No grant is permanent any more: that is an order.  ``users`` is new.
+    """
+    old, new = struct.Struct(">QQ?"), struct.Struct(">QQQQQQ")
+    for table in (b"grants", b"logins"):
+        for key, value in rows.all(table):
+            expires, login, _ = old.unpack_from(value)
+            packed = new.pack(expires, login, login, 0, 0, 0)
+            rows.put(table, key, packed + value[old.size :])
+    for key, _ in rows.all(b"logins"):
+        address, _, user = key.partition(b"\0")
+        rows.put(b"users", user + b"\0" + address, b"")
+    for key, value in rows.all(b"sessions"):
+        rows.put(b"sessions", key, value[:8] + bytes(8))
+
+
+STEPS: Mapping[bytes, tuple[Step, bytes]] = {
+    b"1": (_more_about_files, b"2"),
+    b"2": (_places_and_users, b"3"),
+}
 """For each older schema the step from it, and the schema it leads to."""
 
-READABLE = frozenset({b"1"})
+READABLE: frozenset[bytes] = frozenset()
 """Older schemas whose grants and sessions look as today's: who only reads those needs no step."""
 
 
 def upgrade(schema: bytes, rows: Rows) -> bytes:
     """Take the rows of ``schema``, one of :data:`STEPS`, to the newest; returns which that is.
 
-    Raises ValueError, KeyError or TypeError where a row is not as ``schema`` says.
+    Raises struct.error, ValueError, KeyError or TypeError where a row is not as ``schema`` says.
     """
     while schema in STEPS:
         step, schema = STEPS[schema]

@@ -11,7 +11,10 @@ from collections.abc import Callable
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants.changes import Changes
+from pbs_watch.grants.owner import unless_carried_out
 from pbs_watch.grants.store import SWEEP_ROWS, Map
+from pbs_watch.grants.strike import finish, unfinished
+from pbs_watch.grants.sweep import Over
 
 _LONGEST = 10.0
 """Seconds that the end of the daemon waits for the disk: what is not written is read again."""
@@ -30,6 +33,7 @@ class Writer:
         self._results: queue.SimpleQueue[MapError | None] = queue.SimpleQueue()
         self.tidying = False
         """Whether a tidying waits or goes on."""
+        self._over: queue.SimpleQueue[list[Over]] = queue.SimpleQueue()
         self.stuck = False
         """Whether a commit has been waited for in vain: the thread may still be using the map."""
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -41,6 +45,8 @@ class Writer:
 
     def tidy(self, now: float) -> None:
         """Remove what expired before ``now`` (epoch seconds) and dead readers' slots.
+
+        What an order made void is removed as well, where the command was cut short.
 
         Nothing happens while the last tidying waits or goes on.  An error is left to the next
         commit to report: expiry is checked on every read anyway.
@@ -55,6 +61,13 @@ class Writer:
             return True, self._results.get_nowait()
         except queue.Empty:
             return False, None
+
+    def over(self) -> list[Over]:
+        """Grants that were found over since the last call."""
+        found: list[Over] = []
+        while not self._over.empty():
+            found += self._over.get_nowait()
+        return found
 
     def wait(self) -> MapError | None:
         """Wait for the commit that was asked for, and return its error if it failed."""
@@ -80,7 +93,9 @@ class Writer:
     def _commit(self, changes: Changes) -> None:
         error: MapError | None = None
         try:
-            self._map.commit(changes)
+            over = self._map.commit(changes)
+            if over:
+                self._over.put(over)
         except MapError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001 - or this thread ends, and nobody learns of it
@@ -88,11 +103,22 @@ class Writer:
         self._results.put(error)
         self._wake()
 
+    def _finish_orders(self, now: float) -> None:
+        with unless_carried_out(self._map.path) as free:
+            for order in unfinished(self._map) if free else ():
+                finish(self._map, order, now)
+
     def _tidy(self, now: float) -> None:
         more = False
         try:
             self._map.free_stale_readers()
-            more = self._map.sweep(now) >= SWEEP_ROWS
+            if unfinished(self._map):
+                self._finish_orders(now)
+            swept = self._map.sweep(now)
+            more = swept.looked >= SWEEP_ROWS
+            if swept.over:
+                self._over.put(swept.over)
+                self._wake()
         except Exception:  # noqa: BLE001 - as in a commit
             more = False
         if more:

@@ -15,6 +15,7 @@ from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.store import Map
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.cuts import Cuts
+from pbs_watch.log.lines import Block
 from pbs_watch.pattern.scan import Scanner
 from tests.daemon import NO, OK, Daemon, Log, login, rfc3339
 from tests.logs import COURIER, HOUR, MINUTE, WINDOW, at, policy
@@ -50,7 +51,7 @@ class Watching:
     def read(self, written: float, now: float) -> None:
         """A login of :data:`ADDRESS` that was logged at ``written`` is read at ``now``."""
         block = login(ADDRESS.decode(), at=written, stamp=self._stamp)
-        self._chain.feed((block, 0, len(block)), self._cuts, now, self.pending.making)
+        self._chain.feed([Block(block, 0, len(block))], 0, self._cuts, now, self.pending.making)
 
     def expires(self) -> float | None:
         grant = self.pending.making.grants.get(ADDRESS)
@@ -116,11 +117,11 @@ def test_a_sweep_after_the_clock_was_set_back_removes_nothing_that_lives(tmp_pat
     grants = Map(tmp_path / "map", "scratch")
     grants.commit(watching.pending.making)
     for step in (-10 * HOUR, -HOUR, 0.0, WINDOW - 1):
-        assert grants.sweep(NOW + step) == 0
+        assert grants.sweep(NOW + step).looked == 0
         assert grants.allows(ADDRESS, NOW + step)
     # Swept while it was in the index as due earlier: renewed at a time before.
-    grants.commit(Changes(watching.pending.making.logins, watching.pending.making.grants))
-    assert grants.sweep(NOW + WINDOW) == 1
+    grants.commit(Changes(0, watching.pending.making.logins, watching.pending.making.grants))
+    assert grants.sweep(NOW + WINDOW).looked == 1
     assert not grants.allows(ADDRESS, NOW)
     grants.close()
 

@@ -8,7 +8,9 @@ import pytest
 
 from pbs_watch.grants.address import Networks, network
 from pbs_watch.grants.changes import Changes
-from pbs_watch.grants.judge import Judged, Policy, judge
+from pbs_watch.grants.judge import Judged, judge
+from pbs_watch.grants.policy import Policy
+from pbs_watch.log.lines import Block
 from tests.logs import (
     AFTER_CAPTURES,
     DAY,
@@ -72,7 +74,7 @@ def test_a_login_older_than_the_window_grants_nothing(ago: float, granted: set[s
     counts = watching.chain.counts.judged
     assert (counts.logins, counts.stale) == ((1, 0) if granted else (0, 1))
     if not granted:
-        assert not watching.changes
+        assert not watching.granted
 
 
 @pytest.mark.parametrize("ahead", [1, 60, 300])
@@ -84,7 +86,7 @@ def test_a_login_up_to_five_minutes_ahead_counts_as_now(ahead: float) -> None:
 @pytest.mark.parametrize("ahead", [301, HOUR, DAY, 300 * DAY])
 def test_a_login_farther_ahead_grants_nothing_and_is_counted(ahead: float) -> None:
     watching = watched(line(login(), NOW + ahead), NOW)
-    assert not watching.changes
+    assert not watching.granted
     assert watching.chain.counts.judged == Judged(future=1)
 
 
@@ -97,7 +99,7 @@ def test_without_a_zone_a_login_up_to_a_day_ahead_counts_as_now(ahead: float) ->
 
 def test_without_a_year_a_login_more_than_a_day_ahead_is_last_years() -> None:
     watching = watched(bsd_line(login(), NOW + DAY + 60), NOW)
-    assert not watching.changes
+    assert not watching.granted
     assert watching.chain.counts.judged == Judged(stale=1)
 
 
@@ -109,7 +111,7 @@ def test_a_line_of_last_year_grants_nothing_today() -> None:
 
 def test_a_future_dated_end_neither_grants_nor_ends() -> None:
     watching = watched(line(end(), NOW + 301), NOW)
-    assert not watching.changes
+    assert not watching.granted
     assert watching.chain.counts.judged == Judged(future=1)
 
 
@@ -186,7 +188,7 @@ def test_never_knows_an_ipv4_address_mapped_into_ipv6() -> None:
     judged_by = policy(Networks([network("198.18.0.0/24")]))
     watching = Watched(judged_by=judged_by)
     watching.feed(line(login("::ffff:198.18.0.1")), NOW, replayed=False)
-    assert not watching.changes
+    assert not watching.granted
 
 
 def test_only_lines_of_the_configured_hosts_count() -> None:
@@ -241,7 +243,7 @@ def test_an_address_has_one_form(written: str, means: str) -> None:
 )
 def test_what_is_no_address_grants_nothing(written: str) -> None:
     watching = watched(line(login(written)) + line(end(address=written)), NOW)
-    assert not watching.changes
+    assert not watching.granted
 
 
 def test_the_counts_tell_what_became_of_every_event() -> None:
@@ -258,11 +260,12 @@ def test_the_counts_tell_what_became_of_every_event() -> None:
         ]
     )
     watching.chain.feed(
-        (block, 0, len(block)),
+        [Block(block, 0, len(block))],
+        0,
         watching.cuts,
         NOW,
         watching.changes,
-        witness=lambda event, verdict: seen.append((event.address[-1:], verdict)),
+        tell=lambda event, verdict: seen.append((event.address[-1:], verdict)),
     )
     assert seen == list(
         zip(
@@ -271,7 +274,9 @@ def test_the_counts_tell_what_became_of_every_event() -> None:
             strict=True,
         )
     )
-    assert watching.chain.counts.judged == Judged(1, 1, 1, 1, 1, 1)
+    assert watching.chain.counts.judged == Judged(
+        logins=1, ends=1, never=1, stale=1, future=1, host=1
+    )
 
 
 def test_judging_nothing_changes_nothing() -> None:

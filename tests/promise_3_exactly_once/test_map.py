@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbs_watch.errors import MapError
-from pbs_watch.grants.changes import Changes, SessionKey, grant
+from pbs_watch.grants.changes import Changes, Hold, SessionKey, grant
+from pbs_watch.grants.environment import Mode
+from pbs_watch.grants.listing import Listed, granted
 from pbs_watch.grants.pending import Pending
-from pbs_watch.grants.store import SWEEP_ROWS, Map, Mode
+from pbs_watch.grants.store import SWEEP_ROWS, Map
 from pbs_watch.log.position import Position, SourceState
 
 NOW = 1_795_337_040.0
@@ -70,7 +72,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 def test_what_is_committed_is_read_back(grants: Map, path: Path) -> None:
     changes = login(login(Changes()), B, NOW + 20, b"eve\xff")
-    changes.session(A, BOB, NOW + 99)
+    changes.session(A, BOB, Hold(NOW + 99, NOW))
     state = SourceState(
         (Position(1, 2, 3, b"\x00\xffanchor\n", skipping=True),), {"gap": True, "doubts": []}
     )
@@ -79,9 +81,9 @@ def test_what_is_committed_is_read_back(grants: Map, path: Path) -> None:
     grants.close()
     again = Map(path, "read")
     assert again.sources() == {"/var/log/mail\udcff.log": state}
-    assert again.grants(NOW) == [
-        (A, grant(NOW + 10, NOW, b"bob", b"pop3d")),
-        (B, grant(NOW + 20, NOW, b"eve\xff", b"pop3d")),
+    assert granted(again, NOW) == [
+        Listed(A, b"bob", b"pop3d", NOW, NOW + 10),
+        Listed(B, b"eve\xff", b"pop3d", NOW, NOW + 20),
     ]
     again.close()
 
@@ -92,15 +94,17 @@ def test_an_address_is_allowed_until_it_expires_without_any_sweep(grants: Map) -
     assert not grants.allows(A, NOW + 10)
     assert not grants.allows(b"198.18.0.10", NOW)
     assert not grants.allows(b"198.18.0.", NOW)
-    assert grants.grants(NOW + 10) == []
+    assert granted(grants, NOW + 10) == []
 
 
 def test_a_session_keeps_an_expired_grant_until_it_ends(grants: Map) -> None:
     changes = login(Changes())
-    changes.session(A, BOB, NOW + 100)
+    changes.session(A, BOB, Hold(NOW + 100, NOW))
     grants.commit(changes)
     assert grants.allows(A, NOW + 99)
-    assert not grants.allows(A, NOW + 99, lambda _address: {BOB: None})
+    pending = Pending()
+    pending.making.session(A, BOB, None)
+    assert not grants.allows(A, NOW + 99, pending)
     assert not grants.allows(A, NOW + 100)
     ended = Changes()
     ended.session(A, BOB, None)
@@ -110,7 +114,7 @@ def test_a_session_keeps_an_expired_grant_until_it_ends(grants: Map) -> None:
 
 def test_a_session_of_a_longer_address_holds_no_other(grants: Map) -> None:
     changes = login(login(Changes()), A + b"0")
-    changes.session(A + b"0", BOB, NOW + 100)
+    changes.session(A + b"0", BOB, Hold(NOW + 100, NOW))
     grants.commit(changes)
     assert not grants.allows(A, NOW + 50)
 
@@ -127,7 +131,7 @@ def test_expires_only_grows(expiries: list[int], batches: bool) -> None:  # noqa
                 grants.commit(changes)
                 changes = Changes()
         grants.commit(changes)
-        ((_, found),) = grants.grants(NOW)
+        (found,) = granted(grants, NOW)
         grants.close()
     assert (found.expires, found.login) == (NOW + max(expiries), NOW + max(expiries) - 5)
 
@@ -136,15 +140,15 @@ def test_expires_only_grows(expiries: list[int], batches: bool) -> None:  # noqa
 
 
 def sweep(grants: Map, now: float) -> None:
-    while grants.sweep(now) >= SWEEP_ROWS:
+    while grants.sweep(now).looked >= SWEEP_ROWS:
         pass
 
 
 def test_a_sweep_removes_what_expired_and_nothing_else(grants: Map, path: Path) -> None:
     grants.commit(login(login(Changes(), A, NOW + 10), B, NOW + 20))
-    assert grants.sweep(NOW) == 0
+    assert grants.sweep(NOW).looked == 0
     sweep(grants, NOW + 10)
-    assert [address for address, _ in grants.grants(NOW)] == [B]
+    assert [row.address for row in granted(grants, NOW)] == [B]
     sweep(grants, NOW + 20)
     grants.close()
     counted = rows(path)
@@ -158,12 +162,12 @@ def test_a_renewed_login_outlives_its_first_expiry(grants: Map) -> None:
     sweep(grants, NOW + 20)
     assert grants.allows(A, NOW + 29)
     sweep(grants, NOW + 30)
-    assert grants.grants(NOW) == []
+    assert granted(grants, NOW) == []
 
 
 def test_a_held_grant_is_swept_with_its_session(grants: Map, path: Path) -> None:
     changes = login(Changes(), A, NOW + 10)
-    changes.session(A, BOB, NOW + 100)
+    changes.session(A, BOB, Hold(NOW + 100, NOW))
     grants.commit(changes)
     sweep(grants, NOW + 50)
     assert grants.allows(A, NOW + 99)
@@ -171,7 +175,7 @@ def test_a_held_grant_is_swept_with_its_session(grants: Map, path: Path) -> None
     ended.session(A, BOB, None)
     grants.commit(ended)
     sweep(grants, NOW + 60)
-    assert grants.grants(NOW) == []
+    assert granted(grants, NOW) == []
     # The index is lazy: its row for the session goes when the session would have expired.
     sweep(grants, NOW + 100)
     grants.close()
@@ -183,9 +187,9 @@ def test_many_expired_rows_are_swept_in_short_transactions(grants: Map, path: Pa
     for number in range(SWEEP_ROWS + 5):
         login(changes, b"10.%d.%d.1" % divmod(number, 256))
     grants.commit(changes)
-    assert grants.sweep(NOW + 10) == SWEEP_ROWS
-    assert grants.sweep(NOW + 10) == 5
-    assert grants.sweep(NOW + 10) == 0
+    assert grants.sweep(NOW + 10).looked == SWEEP_ROWS
+    assert grants.sweep(NOW + 10).looked == 5
+    assert grants.sweep(NOW + 10).looked == 0
     grants.close()
     assert sum(rows(path).values()) == 1
 
@@ -226,7 +230,7 @@ def test_any_history_allows_and_sweeps_as_a_plain_model(
                 login(changes, address, now + seconds, user, now)
                 if what == "open":
                     sessions[address, user] = now + 2 * seconds
-                    changes.session(address, key, now + 2 * seconds)
+                    changes.session(address, key, Hold(now + 2 * seconds, now))
             if count % batch == 0 or what == "sweep":
                 grants.commit(changes)
                 changes = Changes()
@@ -369,7 +373,7 @@ def test_a_damaged_grant_is_an_error_not_a_no(path: Path, value: bytes) -> None:
     env.close()
     damaged = Map(path, "read")
     try:
-        for read in (lambda: damaged.allows(A, NOW), lambda: damaged.grants(NOW)):
+        for read in (lambda: damaged.allows(A, NOW), lambda: granted(damaged, NOW)):
             with pytest.raises(MapError):
                 read()
     finally:
@@ -396,7 +400,7 @@ def test_a_commit_that_fails_changes_nothing(grants: Map) -> None:
     bad.sources["/log"] = SourceState((), {})
     with pytest.raises(MapError):
         grants.commit(bad)
-    assert [address for address, _ in grants.grants(NOW)] == [A]
+    assert [row.address for row in granted(grants, NOW)] == [A]
     assert not grants.allows(A, NOW + 50)
     assert grants.sources() == {}
 
@@ -411,7 +415,7 @@ def position(offset: int) -> SourceState:
 def test_a_batch_that_failed_is_merged_and_nothing_of_it_is_lost(grants: Map) -> None:
     pending = Pending()
     login(pending.making, A, NOW + 10)
-    pending.making.session(A, BOB, NOW + 100)
+    pending.making.session(A, BOB, Hold(NOW + 100, NOW))
     pending.making.sources["/log"] = position(10)
     handed_over = pending.hand_over()
     before = (dict(handed_over.logins), dict(handed_over.sources))
@@ -431,7 +435,7 @@ def test_a_batch_that_failed_is_merged_and_nothing_of_it_is_lost(grants: Map) ->
     pending.committed()
     assert not pending.making
     assert not pending.allows(A, NOW)
-    found = dict(grants.grants(NOW))
+    found = {row.address: row for row in granted(grants, NOW)}
     assert (found[A].expires, found[A].user) == (NOW + 10, b"bob")
     assert found[B].expires == NOW + 20
     assert grants.sources() == {"/log": position(20)}
@@ -458,7 +462,7 @@ def test_any_failures_of_commits_end_in_the_same_map(
         for into in (at_once, pending.making):
             login(into, address, NOW + seconds, user, NOW + seconds)
             if seconds % 3:
-                into.session(address, BOB, NOW + seconds if seconds % 2 else None)
+                into.session(address, BOB, Hold(NOW + seconds, NOW) if seconds % 2 else None)
         if pending.committing:
             if next(failures):
                 pending.failed()
@@ -479,7 +483,7 @@ def test_any_failures_of_commits_end_in_the_same_map(
 def test_the_end_of_a_session_counts_while_its_beginning_is_being_committed() -> None:
     pending = Pending()
     login(pending.making, A, NOW + 10)
-    pending.making.session(A, BOB, NOW + 100)
+    pending.making.session(A, BOB, Hold(NOW + 100, NOW))
     pending.hand_over()
     assert pending.allows(A, NOW + 50)
     pending.making.session(A, BOB, None)

@@ -16,6 +16,7 @@ import pytest
 from pbs_watch import replay as replaying
 from pbs_watch.chain import Chain, Counts
 from pbs_watch.errors import SourceError
+from pbs_watch.grants.rows import SOURCE_NAME
 from pbs_watch.grants.store import Map
 from pbs_watch.log import segments
 from pbs_watch.log.clock import Clock
@@ -39,7 +40,10 @@ class Made(NamedTuple):
 
 
 def rows(path: Path) -> dict[str, dict[bytes, bytes]]:
-    """The rows of a closed map, but for the expiry index, which depends on when it was written."""
+    """The rows of a closed map, but for the expiry index, which depends on when it was written.
+
+    Nor does it matter what the log was called, and which number its file had; the offsets do.
+    """
     env = lmdb.open(str(path), max_dbs=16, readonly=True, lock=False)
     with env.begin() as txn:
         tables = [name.decode() for name in txn.cursor().iternext(values=False)]
@@ -50,6 +54,11 @@ def rows(path: Path) -> dict[str, dict[bytes, bytes]]:
             with env.begin(db=database) as txn:
                 found[table] = dict(txn.cursor())
     env.close()
+    for table in ("grants", "logins"):
+        found[table] = {key: one[:24] + one[40:] for key, one in found[table].items()}
+    found["meta"] = {
+        name: one for name, one in found["meta"].items() if not name.startswith(SOURCE_NAME)
+    }
     return found
 
 

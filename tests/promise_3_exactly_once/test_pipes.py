@@ -64,7 +64,7 @@ def test_a_login_counts_when_its_line_is_whole(daemon: Daemon, pipe: Written) ->
     pipe.write(b"\n")
     until(lambda: daemon.ask("198.18.0.2") == OK, "the second login")
     daemon.stop()
-    assert daemon.said.count("granted: ") == 2
+    assert daemon.said.count("event=granted ") == 2
 
 
 def test_more_than_a_pipe_holds(daemon: Daemon, pipe: Written) -> None:
@@ -74,7 +74,7 @@ def test_more_than_a_pipe_holds(daemon: Daemon, pipe: Written) -> None:
     chosen = random.Random(1).sample(logged, 500)
     assert [address for address in chosen if daemon.ask(address) != OK] == []
     daemon.stop()
-    assert daemon.said.count("granted: ") == len(logged)
+    assert daemon.said.count("event=granted ") == len(logged)
 
 
 def test_a_stop_takes_what_is_in_the_pipe(daemon: Daemon, pipe: Written) -> None:
@@ -129,7 +129,7 @@ def test_a_file_as_standard_input(start: Start, tmp_path: Path) -> None:
         daemon.process.says("standard input ended")
         assert daemon.ask(logged[0]) == daemon.ask(logged[-1]) == OK
         daemon.stop()
-    assert daemon.said.count("granted: ") == len(logged)
+    assert daemon.said.count("event=granted ") == len(logged)
 
 
 def test_a_terminal_that_is_hung_up(start: Start) -> None:

@@ -1,0 +1,173 @@
+"""What the operator does by hand, while the daemon runs: allow, bar, expire, forget.
+
+An order is one row, which counts from the moment it is written (:mod:`pbs_watch.grants.orders`).
+What it makes void is then removed from the map (:mod:`pbs_watch.grants.strike`).
+
+All functions raise :class:`~pbs_watch.errors.MapError`; ``now`` is in epoch seconds and ``by`` the
+operator's account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from pbs_watch.errors import MapError
+from pbs_watch.grants import rows
+from pbs_watch.grants.acts import Act, unpack, written
+from pbs_watch.grants.orders import Allow, Bar
+from pbs_watch.grants.store import SWEEP_ROWS, Map
+from pbs_watch.grants.strike import Struck, batches, begin, finish, strike
+from pbs_watch.grants.tables import Tables
+
+_TOLD_WITHIN = 3600.0
+"""Seconds in which a daemon, also one that is being restarted, tells an act in its trail."""
+
+
+def allow(grants: Map, order: Allow, by: str) -> None:
+    """Let a network relay; a block of the very same network ends."""
+    with grants.changing() as tables:
+        tables.put_due(b"orders", [(rows.order_key(order), rows.pack_order(order))])
+        blocked = _bar_of(tables, Bar("network", order.network, order.since, order.since))
+        if blocked is not None and blocked.until > order.since:
+            _put_bar(tables, replace(blocked, until=order.since))
+        act = Act(order.since, "allow", order.network.decode(), by, order.until, order.note)
+        written(tables, act, due(grants, order.since))
+
+
+def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
+    """Make void all logins up to a time; an allow of the very same network ends.
+
+    ``what``: the name of the act: ``revoke``, ``block`` or ``expire``.  A bar of the same subject
+    that reaches farther stays as it is; what is returned says how far.
+    """
+    note = order.note
+    with grants.changing() as tables:
+        old = _bar_of(tables, order)
+        if old is not None and old.until > order.until:
+            order = replace(old, since=order.since)
+        else:
+            _put_bar(tables, order)
+        ended = order.subject == "network" and tables.delete(
+            b"orders", rows.order_key(Allow(order.name, 0.0, None))
+        )
+        until = order.until if order.until > order.since else None
+        act = Act(order.since, what, _named(order), by, until, note)
+        written(tables, act, due(grants, order.since))
+        begin(tables, order)
+    try:
+        struck = finish(grants, order, order.since)
+    except MapError as error:
+        raise MapError(
+            f"{error}; the order stands, but what it makes void is not all removed yet: the daemon "
+            "does that within some seconds, or give the order again"
+        ) from None
+    struck.allows += ended
+    struck.until = order.until
+    return struck
+
+
+def unblock(grants: Map, order: Bar, by: str) -> bool:
+    """End a block now; whether there was one.  Logins before now stay void."""
+    with grants.changing() as tables:
+        old = _bar_of(tables, order)
+        if old is None or old.until <= order.since:
+            return False
+        _put_bar(tables, replace(old, until=order.since))
+        act = Act(order.since, "unblock", _named(order), by)
+        written(tables, act, due(grants, order.since))
+    return True
+
+
+def restore(grants: Map, orders: Sequence[Allow | Bar]) -> None:
+    """Put orders into a map that has none: they count before any login is read again."""
+    for some in batches(orders):
+        with grants.changing() as tables:
+            tables.put_due(b"orders", [(rows.order_key(one), rows.pack_order(one)) for one in some])
+            tables.put(b"meta", rows.LAST_ACT, (1).to_bytes(8, "big"))
+
+
+def sweep(grants: Map, now: float) -> int:
+    """Remove all that is due, as the daemon does every few seconds; how many grants were over."""
+    over = 0
+    while True:
+        swept = grants.sweep(now)
+        over += len(swept.over)
+        if swept.looked < SWEEP_ROWS:
+            return over
+
+
+def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
+    """Remove every row that names ``user``; how many of each kind there were.
+
+    The act itself does not name him.
+    """
+    struck = strike(grants, Bar("user", user, now, now), now, remember=False)
+    found = {"login": struck.logins, "open session": struck.sessions}
+    for table, word, names in _PERSONAL:
+        found[word] = _delete_where(grants, table, partial(names, user))
+    with grants.changing() as tables:
+        written(tables, Act(now, "forget", "", by), due(grants, now))
+    return found
+
+
+def _names_past(user: bytes, _key: bytes, value: bytes) -> bool:
+    return rows.unpack_past(value).user == user
+
+
+def _names_refusal(user: bytes, key: bytes, _value: bytes) -> bool:
+    return rows.parse_refusal_key(key).user == user
+
+
+def _names_order(user: bytes, key: bytes, value: bytes) -> bool:
+    order = rows.unpack_order(key, value)
+    return isinstance(order, Bar) and order.subject == "user" and order.name == user
+
+
+def _names_act(user: bytes, _key: bytes, value: bytes) -> bool:
+    return unpack(_key, value).on == f"user {rows.text_of(user)}"
+
+
+_PERSONAL: Sequence[tuple[bytes, str, Callable[[bytes, bytes, bytes], bool]]] = (
+    (b"past", "past grant", _names_past),
+    (b"refusals", "refusal", _names_refusal),
+    (b"orders", "order", _names_order),
+    (b"acts", "act", _names_act),
+)
+"""The tables that may name a user beside the logins and sessions, and how to tell."""
+
+
+def _delete_where(grants: Map, table: bytes, fits: Callable[[bytes, bytes], bool]) -> int:
+    with grants.reading() as tables:
+        keys = [key for key, value in tables.rows(table) if fits(key, value)]
+    for some in batches(keys):
+        with grants.changing() as tables:
+            for key in some:
+                tables.delete(table, key)
+    return len(keys)
+
+
+def due(grants: Map, now: float) -> float:
+    """Until when an act is remembered: at least until the daemon has told it."""
+    return now + max(grants.retention, _TOLD_WITHIN)
+
+
+def _named(order: Bar) -> str:
+    return {
+        "network": rows.text_of(order.name),
+        "user": f"user {rows.text_of(order.name)}",
+        "everybody": "everybody",
+    }[order.subject]
+
+
+def _bar_of(tables: Tables, order: Bar) -> Bar | None:
+    """The bar of the same subject that there is already."""
+    key = rows.order_key(order)
+    value = tables.get(b"orders", key)
+    found = None if value is None else rows.unpack_order(key, value)
+    return found if isinstance(found, Bar) else None
+
+
+def _put_bar(tables: Tables, order: Bar) -> None:
+    tables.put_due(b"orders", [(rows.order_key(order), rows.pack_order(order))])

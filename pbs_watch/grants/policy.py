@@ -1,0 +1,75 @@
+"""What may be granted, to whom and for how long: the operator's settings, as values.
+
+Pure.  The settings stand in ``pbs-watch.toml``; :mod:`pbs_watch.config` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pbs_watch.grants.address import IPV6_BITS, Networks, widened
+from pbs_watch.grants.events import Event
+
+OverLimit = Literal["alarm", "refuse"]
+Witness = Literal["off", "hold", "alarm", "require"]
+
+_EVERYWHERE = Networks([])
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What may be granted, and for how long; durations in seconds.
+
+    ``windows``: other windows, by the name of a format, or by ``@`` and a domain in lower case for
+    users of it, which wins.  ``only``: networks that alone are granted, empty for all.
+    ``hosts``: the log's hosts that count, empty for all.  ``ignored``: users, or ``@`` and a
+    domain, whose logins grant nothing.  ``most_users`` of one address, ``most_addresses`` of one
+    user: 0 for any number; ``over_limit`` says what becomes of more.  ``prefix``: bits of an IPv6
+    address that are granted together.
+    """
+
+    window: float
+    session_limit: float
+    never: Networks = _EVERYWHERE
+    hosts: frozenset[bytes] = frozenset()
+    windows: Mapping[str, float] = field(default_factory=dict)
+    only: Networks = _EVERYWHERE
+    ignored: frozenset[bytes] = frozenset()
+    most_users: int = 0
+    most_addresses: int = 0
+    over_limit: OverLimit = "alarm"
+    prefix: int = IPV6_BITS
+    witness: Witness = "off"
+
+    def window_of(self, event: Event) -> float:
+        """How long ``event`` grants."""
+        if not self.windows:
+            return self.window
+        domain = domain_of(event.user)
+        if domain is not None:
+            window = self.windows.get(domain.decode("utf-8", "surrogateescape"))
+            if window is not None:
+                return window
+        return self.windows.get(event.format, self.window)
+
+    @property
+    def alarms(self) -> bool:
+        """Whether an event may be granted and be told of as alarming."""
+        limits = self.over_limit == "alarm" and (self.most_users or self.most_addresses)
+        return bool(limits or self.witness == "alarm")
+
+    def ignores(self, user: bytes) -> bool:
+        """Whether logins of ``user`` grant nothing."""
+        return user in self.ignored or domain_of(user) in self.ignored
+
+    def granted(self, address: bytes) -> bytes:
+        """What is granted where ``address`` logs in: itself, or its network."""
+        return address if self.prefix == IPV6_BITS else widened(address, self.prefix)
+
+
+def domain_of(user: bytes) -> bytes | None:
+    """The domain of a user's name, in lower case and with the ``@`` in front; ``None``: none."""
+    at = user.rfind(b"@")
+    return user[at:].lower() if at >= 0 else None

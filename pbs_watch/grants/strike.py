@@ -1,0 +1,228 @@
+"""Removing from the map what an order made void, some hundreds of addresses in a transaction.
+
+An order counts from the moment it is written; what it makes void is removed afterwards, by whoever
+gave it.  Until that is done a row in ``meta`` says so, and the daemon does it where the command
+was cut short.  Doing it twice does no harm.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import TypeVar
+
+from pbs_watch.grants import rows
+from pbs_watch.grants.address import NETWORK_BITS, overlap, widened
+from pbs_watch.grants.changes import Grant, SessionKey
+from pbs_watch.grants.orders import Bar
+from pbs_watch.grants.store import Map
+from pbs_watch.grants.sweep import held
+from pbs_watch.grants.tables import Row, Tables
+
+_BATCH = 500
+"""Addresses worked out anew in one transaction: each touches half a dozen rows, mostly."""
+
+_UNFINISHED = b"striking "
+"""What stands in ``meta`` before the key of an order whose void rows are being removed; the value
+is the order, without which nobody could tell what to remove."""
+
+_STEP = 1.0
+"""Seconds that a clock may be off: what is dated later than that was written before the clock was
+set back."""
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(slots=True)
+class Struck:
+    """What an order made void: allows, logins, sessions, and how many addresses lost a grant.
+
+    ``until``: the time of the bar that stands (epoch seconds).
+    """
+
+    allows: int = 0
+    logins: int = 0
+    sessions: int = 0
+    addresses: int = 0
+    until: float = 0.0
+
+    def add(self, other: Struck) -> None:
+        """Add what was made void of another address."""
+        self.logins += other.logins
+        self.sessions += other.sessions
+        self.addresses += other.addresses
+
+
+def begin(tables: Tables, order: Bar) -> None:
+    """Write down that what ``order`` makes void is to be removed, with the order itself."""
+    tables.put(b"meta", _UNFINISHED + rows.order_key(order), rows.pack_order(order))
+
+
+def finish(grants: Map, order: Bar, now: float) -> Struck:
+    """Remove what ``order`` makes void, and write down that it is done."""
+    struck = strike(grants, order, now)
+    with grants.changing() as tables:
+        tables.delete(b"meta", _UNFINISHED + rows.order_key(order))
+    return struck
+
+
+def unfinished(grants: Map) -> list[Bar]:
+    """The orders whose void rows are not all removed: nobody is at it where none is given now."""
+    with grants.reading() as tables:
+        found = [
+            rows.unpack_order(key.removeprefix(_UNFINISHED), value)
+            for key, value in tables.rows(b"meta", _UNFINISHED)
+        ]
+    return [order for order in found if isinstance(order, Bar)]
+
+
+def strike(grants: Map, order: Bar, now: float, *, remember: bool = True) -> Struck:
+    """Remove the logins and sessions that ``order`` makes void, and work the grants out anew."""
+    void: defaultdict[bytes, _Void] = defaultdict(_Void)
+    with grants.reading() as tables:
+        for address, user in _void_logins(tables, order, now):
+            void[address].users.append(user)
+        for key in _void_sessions(tables, order, now):
+            void[rows.parse_session_key(key)[0]].sessions.append(key)
+        for address in _void_grants(tables, order, now):
+            void[address].whole = True
+    retention = grants.retention if remember else 0.0
+    struck = Struck()
+    for some in batches(list(void.items()), _BATCH):
+        with grants.changing() as tables:
+            for address, rest in some:
+                struck.add(_strike_address(tables, address, rest, order, now=now, kept=retention))
+    return struck
+
+
+def batches(items: Sequence[_Item], size: int = _BATCH) -> Iterator[Sequence[_Item]]:
+    """The items, so many at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+# What is void
+
+
+@dataclass(slots=True)
+class _Void:
+    """What is to be removed of one address: the users of logins, the keys of sessions.
+
+    ``whole``: its grant is to be worked out anew though no login of it may be left.
+    """
+
+    users: list[bytes] = field(default_factory=list)
+    sessions: list[bytes] = field(default_factory=list)
+    whole: bool = False
+
+
+def _before(order: Bar, when: bytes, now: float) -> bool:
+    """Whether what began at a packed time began before the order.
+
+    All that is dated later than now was written before the clock was set back.
+    """
+    return when <= rows.pack_time(order.until) or when > rows.pack_time(now + _STEP)
+
+
+def _void_logins(tables: Tables, order: Bar, now: float) -> Iterator[tuple[bytes, bytes]]:
+    """Address and user of the logins that an order makes void."""
+    if order.subject == "user":
+        for key, _ in tables.rows(b"users", order.name + b"\0"):
+            user, address = rows.parse_user_key(key)
+            if user == order.name:
+                yield address, user
+        return
+    for key, value in _around(tables, b"logins", order, b"\0"):
+        if _before(order, value[8:16], now) and _concerns(order, key[: key.index(b"\0")]):
+            yield rows.parse_login_key(key)
+
+
+def _void_sessions(tables: Tables, order: Bar, now: float) -> Iterator[bytes]:
+    """The keys of the sessions that an order makes void; few are open beside the logins."""
+    for key, value in _around(tables, b"sessions", order, b"\0"):
+        if order.subject == "user":
+            fits = rows.parse_session_key(key)[1].user == order.name
+        else:
+            fits = _concerns(order, key[: key.index(b"\0")])
+        if fits and _before(order, value[8:16], now):
+            yield key
+
+
+def _void_grants(tables: Tables, order: Bar, now: float) -> Iterator[bytes]:
+    """The addresses of grants that an order makes void, whether or not a login of it is left."""
+    for address, value in _around(tables, b"grants", order, b""):
+        if order.subject == "user":
+            fits = value.endswith(order.name) and rows.unpack_grant(value).user == order.name
+        else:
+            fits = _concerns(order, address)
+        if fits and _before(order, value[8:16], now):
+            yield address
+
+
+def _around(tables: Tables, table: bytes, order: Bar, end: bytes) -> Iterator[Row]:
+    """The rows among which an order's are; ``end``: what follows the address in their keys."""
+    starts: Iterable[bytes] = [b""]
+    if order.subject == "network" and b"/" not in order.name:
+        # An IPv6 address may be granted with its network.
+        starts = sorted({order.name + end, widened(order.name, NETWORK_BITS) + end})
+    for start in starts:
+        yield from tables.rows(table, start)
+
+
+def _concerns(order: Bar, address: bytes) -> bool:
+    return order.subject == "everybody" or overlap(order.name, address)
+
+
+# What is left
+
+
+def _strike_address(
+    tables: Tables, address: bytes, void: _Void, order: Bar, *, now: float, kept: float
+) -> Struck:
+    """Remove what is void of one address; ``kept``: seconds for which it is remembered."""
+    old = tables.get(b"grants", address)
+    may = old is not None and (rows.counts(old, now) or held(tables, address, now))
+    logins = sum(_drop_login(tables, address, user, order, now) for user in void.users)
+    sessions = sum(tables.delete(b"sessions", key) for key in void.sessions)
+    left = _left(tables, address)
+    if left is not None:
+        still = left.expires > now or held(tables, address, now)
+        if old is not None and may and still:
+            # There was no gap: others were logged in all the time.
+            left = left._replace(since=min(left.since, rows.unpack_grant(old).since))
+        tables.put(b"grants", address, rows.pack_grant(left))
+        may = may and not still
+    elif old is not None:
+        tables.delete(b"grants", address)
+        if kept:
+            ended = rows.pack_time(now) if may else old[:8]
+            past = rows.pack_past(now + kept, old)
+            tables.put_due(b"past", [(address + b"\0" + ended, past)])
+    return Struck(0, logins, sessions, int(may))
+
+
+def _drop_login(tables: Tables, address: bytes, user: bytes, order: Bar, now: float) -> bool:
+    """Remove a login, unless it came again after the order."""
+    key = rows.login_key(address, user)
+    value = tables.get(b"logins", key)
+    if value is None or not _before(order, value[8:16], now):
+        return False
+    tables.delete(b"users", rows.user_key(key))
+    return tables.delete(b"logins", key)
+
+
+def _left(tables: Tables, address: bytes) -> Grant | None:
+    """The grant of an address by its logins, or at least by an open session."""
+    found = [
+        rows.unpack_grant(value)._replace(user=rows.parse_login_key(key)[1])
+        for key, value in tables.rows(b"logins", address + b"\0")
+    ]
+    if found:
+        return reduce(Grant.joined, found)
+    for key, value in tables.rows(b"sessions", address + b"\0"):
+        session: SessionKey = rows.parse_session_key(key)[1]
+        hold = rows.unpack_hold(value)
+        return Grant(hold.began, hold.began, hold.began, session.user, session.service)
+    return None
