@@ -4,39 +4,50 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, time
 
 from pbs_watch.chain import Chain
 from pbs_watch.config import Config
-from pbs_watch.drain import Pace, Round
-from pbs_watch.durations import local
-from pbs_watch.grants.events import Event
+from pbs_watch.drain import Pace, Rate, Round
+from pbs_watch.errors import MapError
 from pbs_watch.grants.pending import Pending
+from pbs_watch.grants.rows import source_id
+from pbs_watch.grants.store import Map
 from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.follow import Source
 from pbs_watch.log.journal import PREFIX, Journal
+from pbs_watch.log.lines import Block
 from pbs_watch.log.places import DateOf
 from pbs_watch.log.position import SourceState
 from pbs_watch.log.stream import StandardInput
+from pbs_watch.notices import Notices
+from pbs_watch.trail import Trail
 
 log = logging.getLogger("pbs_watch")
 
 SLICE = 128 << 10
 """Bytes read at once: some milliseconds, by which another lookup may be delayed."""
 
-WARN_EVERY = 60.0
-"""Seconds in which cuts are reported once: a client could cause any number of them."""
-
 
 @dataclass(slots=True)
-class _Followed:
-    """A source, its cut state, what waits in it, and what of it is already to be saved."""
+class Followed:
+    """A source, its cut state, what waits in it, and what of it is already to be saved.
+
+    ``lines``, ``bytes``: read since the start, and ``rate`` of these bytes; ``latest``: epoch
+    seconds of the latest line.
+    """
 
     source: Source | StandardInput | Journal
     cuts: Cuts
     waiting: int = 0
     saved: object = None
+    id: int = 0
+    lines: int = 0
+    bytes: int = 0
+    rate: Rate = field(default_factory=Rate)
+    latest: float | None = None
 
     def start(self, state: SourceState | None, since: float, date_of: DateOf) -> None:
         """Find the place to read on from: where ``state`` ends, or ``since`` (epoch seconds)."""
@@ -66,25 +77,41 @@ class _Followed:
 class Reading:
     """The sources of the daemon, and how far behind they are."""
 
-    def __init__(self, config: Config, chain: Chain, pending: Pending) -> None:
+    def __init__(
+        self,
+        config: Config,
+        chain: Chain,
+        pending: Pending,
+        *,
+        grants: Map,
+        notices: Notices,
+        trail: Trail,
+    ) -> None:
         self._config = config
         self._chain = chain
         self._pending = pending
+        self._map = grants
+        self._notices = notices
+        self._trail = trail
         self._followed = [self._follow(name) for name in dict.fromkeys(config.log)]
         self._pace = Pace()
         self.has_pipes = any(not isinstance(one.source, Source) for one in self._followed)
         self.behind = False
         """Whether something waits to be read, as far as the last look told."""
-        self._cuts_reported = (monotonic() - WARN_EVERY, 0)
 
-    def _follow(self, name: str) -> _Followed:
+    def _follow(self, name: str) -> Followed:
+        found = self._opened(name)
+        found.id = source_id(name)
+        return found
+
+    def _opened(self, name: str) -> Followed:
         cuts = Cuts(self._config.cuts)
         if name == "-":
-            return _Followed(StandardInput(cuts.gap, log.warning), cuts)
+            return Followed(StandardInput(cuts.gap, log.warning), cuts)
         if name.startswith(PREFIX):
             trust = self._config.journal_trust
-            return _Followed(Journal(name, trust, cuts.gap, log.warning), cuts)
-        return _Followed(Source(name, cuts.gap, log.warning), cuts)
+            return Followed(Journal(name, trust, cuts.gap, log.warning), cuts)
+        return Followed(Source(name, cuts.gap, log.warning), cuts)
 
     def start(self, saved: Mapping[str, SourceState]) -> None:
         """Find the place in each source where reading goes on."""
@@ -93,7 +120,7 @@ class Reading:
         for followed in self._followed:
             followed.start(
                 saved.get(followed.source.name),
-                now - self._config.window,
+                now - self._config.longest_window,
                 lambda data: scanner.date_of(data, 0, len(data), now),
             )
 
@@ -101,6 +128,11 @@ class Reading:
         """Let go of all sources."""
         for followed in self._followed:
             followed.source.close()
+
+    @property
+    def followed(self) -> tuple[Followed, ...]:
+        """The sources, to be looked at."""
+        return tuple(self._followed)
 
     @property
     def files(self) -> list[str]:
@@ -158,12 +190,14 @@ class Reading:
                 self._read_slice(followed, now, current)
         self.behind = any(followed.waiting for followed in self._followed)
 
-    def _read_slice(self, followed: _Followed, now: float, current: Round | None) -> None:
+    def _read_slice(self, followed: Followed, now: float, current: Round | None) -> None:
         source = followed.source
         started, restarts = monotonic(), source.restarts
         blocks, size = source.read(SLICE)
-        for block in blocks:
-            self._feed(followed, (block.data, block.start, block.end))
+        if blocks:
+            self._feed(followed, blocks)
+        followed.bytes += size
+        followed.rate.add(size, started)
         self._pace.measured(size, monotonic() - started)
         if source.restarts != restarts:
             followed.waiting = source.look(now)
@@ -175,24 +209,41 @@ class Reading:
         if current is not None:
             current.read(source.name, size)
 
-    def _feed(self, followed: _Followed, block: tuple[bytes, int, int]) -> None:
-        witness = _say_event if log.isEnabledFor(logging.INFO) else None
-        self._chain.feed(block, followed.cuts, time(), self._pending.making, witness=witness)
-        if self._chain.counts.cuts > self._cuts_reported[1]:
-            self._report_cuts()
+    def _feed(self, followed: Followed, blocks: list[Block]) -> None:
+        self.obey()
+        making = self._pending.making
+        making.names[followed.id] = followed.source.name
+        policy = self._chain.policy
+        tell = None
+        if self._trail.written or policy.alarms:
+            tell = partial(self._trail.judged, followed.source.name, policy)
+        fed = self._chain.feed(blocks, followed.id, followed.cuts, time(), making, tell=tell)
+        followed.lines += fed.lines
+        if fed.latest is not None:
+            followed.latest = max(fed.latest, followed.latest or fed.latest)
+        if fed.cuts:
+            self._notices.count(
+                "cuts",
+                fed.cuts,
+                "cut lines in the mail log: somebody may be trying to forge logins; "
+                "what follows a cut grants nothing; see README, Forged lines",
+            )
+        if fed.near:
+            self._notices.count(
+                "near",
+                fed.near,
+                "lines look like a login and fit no pattern: they grant nothing; "
+                "pbs-watch status shows it, pbs-watch match tells why",
+            )
 
-    def _report_cuts(self) -> None:
-        now = monotonic()
-        last, reported = self._cuts_reported
-        if now - last < WARN_EVERY:
-            return
-        cuts = self._chain.counts.cuts
-        self._cuts_reported = (now, cuts)
-        log.warning(
-            "%d cut lines in the mail log: somebody may be trying to forge logins; "
-            "what follows a cut grants nothing; see README, Forged lines",
-            cuts - reported,
-        )
+    def obey(self) -> None:
+        """Take in what the operator has ordered meanwhile."""
+        try:
+            orders = self._map.obey()
+        except MapError:
+            return  # lookups report it, and a commit obeys all orders there are
+        if orders is not self._pending.orders:
+            self._pending.obey(orders)
 
     def save(self) -> None:
         """Add the places of all sources to the batch in the making, which holds their events."""
@@ -200,15 +251,3 @@ class Reading:
             state = followed.state()
             if state is not None:
                 self._pending.making.sources[followed.source.name] = state
-
-
-def _say_event(event: Event, verdict: str) -> None:
-    words = {"logins": "granted", "ends": "ended"}
-    log.info(
-        "%s: %s user %s by %s, logged %s",
-        words.get(verdict, f"refused ({verdict})"),
-        event.address.decode(),
-        event.user.decode("ascii", "backslashreplace"),
-        event.service.decode(),
-        local(event.time),
-    )

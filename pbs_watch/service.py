@@ -14,24 +14,35 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from time import monotonic, time
 
-from pbs_watch.answer.lookup import Lookup
+from pbs_watch import live
+from pbs_watch.answer.lookup import Lookup, Rules
 from pbs_watch.answer.server import Server
 from pbs_watch.answer.verdict import Verdict
 from pbs_watch.answer.wire import Answers
 from pbs_watch.chain import Chain
+from pbs_watch.commits import Commits
 from pbs_watch.config import Config
 from pbs_watch.drain import Round, overdue
-from pbs_watch.errors import MapError
+from pbs_watch.errors import ListenError, MapError
+from pbs_watch.grants.acts import acts_after, last_told
+from pbs_watch.grants.changes import Refusal, RefusalKey
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.pending import Pending
+from pbs_watch.grants.relays import Relays
 from pbs_watch.grants.rows import SCHEMA
+from pbs_watch.grants.standing import Known
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.writer import Writer
+from pbs_watch.kernel import Kernel
+from pbs_watch.live import Live
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.wake import Waker
+from pbs_watch.notices import Notices
 from pbs_watch.pattern.format import Format
 from pbs_watch.pattern.scan import Scanner
-from pbs_watch.reading import WARN_EVERY, Reading
+from pbs_watch.reading import Reading
+from pbs_watch.trail import Trail
+from pbs_watch.witness import Holding, witness_of
 
 log = logging.getLogger("pbs_watch")
 
@@ -42,12 +53,6 @@ POLL_IDLE = 1.0
 IDLE_AFTER = 1.0
 """Seconds without growth after which watching costs less than polling fast."""
 
-COMMIT_AFTER = 0.1
-"""Seconds that changes are collected before they are committed together."""
-
-RETRY_AFTER = 1.0
-"""Seconds before a batch that could not be committed is tried again."""
-
 TIDY_EVERY = 10.0
 """Seconds between two sweeps; stale readers are cleared with them."""
 
@@ -57,36 +62,79 @@ class Service:
 
     def __init__(self, config: Config, formats: Sequence[Format]) -> None:
         self._config = config
-        self._chain = Chain(Scanner(formats, Clock(config.zone)), config.policy())
+        self._notices = Notices()
+        self._trail = Trail(None if config.audit == "off" else config.audit, self._notices)
         self._owner = Owner(config.map)
-        self._map = Map(config.map, "daemon")
-        if self._map.upgraded_from is not None:
-            log.warning(
-                "%s: the map had schema %s, upgraded to %s",
-                config.map,
-                self._map.upgraded_from,
-                SCHEMA.decode(),
-            )
+        self._map = _opened(config)
         self._pending = Pending()
-        self._reading = Reading(config, self._chain, self._pending)
-        lookup = Lookup(self._map, self._pending, time, self._map_trouble)
-        self._decide = lookup.decide
+        self._witness = witness_of(config.witness, config.witness_ports, self._notices)
+        standing = Known(self._map, self._pending.changes, self._witness)
+        scanner = Scanner(formats, Clock(config.zone))
+        self._chain = Chain(scanner, config.policy(), standing)
+        self._chain.counts.hits.update(dict.fromkeys((fmt.name for fmt in formats), 0))
+        self._reading = Reading(
+            config,
+            self._chain,
+            self._pending,
+            grants=self._map,
+            notices=self._notices,
+            trail=self._trail,
+        )
+        self._relays = Relays(*config.relay_limit) if config.relay_limit else None
+        self._lookup = Lookup(self._map, self._pending, time, self._map_trouble, self._rules())
+        self._live = Live(
+            config,
+            self._map,
+            reading=self._reading,
+            counts=self._chain.counts,
+            lookup=self._lookup,
+            notices=self._notices,
+        )
         self._server = Server(
-            lookup.ask,
+            self._lookup.ask,
             Answers(config.answer, config.trouble),
+            asides={live.NAME: self._live.answer},
             allow_remote=config.allow_remote,
             report=log.warning,
         )
         self._writer = Writer(self._map, self._server.wake)
+        self._commits = Commits(
+            self._map,
+            self._pending,
+            self._writer,
+            save=self._reading.save,
+            trouble=self._map_trouble,
+            notices=self._notices,
+        )
         self._waker = Waker(self._reading.files, self._log_changed, log.info)
+        self._holding = self._watch_sessions()
         self._watched: set[int] = set()
         self._round: Round | None = None
         self._stopping = False
-        self._unwritten = ""
-        self._unread_said = -WARN_EVERY
         self._grown = self._looked = self._tidied = monotonic()
-        self._mend_again = 0.0
-        self._commit_at: float | None = None
+        self._told = self._obeyed = 0
+
+    def _watch_sessions(self) -> Holding | None:
+        """Who looks for sessions whose connection is gone."""
+        if self._config.witness == "off":
+            return None
+        return Holding(
+            Kernel(self._config.witness_ports),
+            lambda: self._map.sessions(time()),
+            self._server.wake,
+            self._notices,
+        )
+
+    def _rules(self) -> Rules:
+        """What becomes of lookups that find a grant."""
+        over = self._config.over_relay_limit
+        return Rules(
+            relays=self._relays,
+            limited=Verdict.UNKNOWN if over == "trouble" else Verdict.ABSENT,
+            tell_limited=self._limited,
+            shadow=self._config.shadow,
+            tell_shadow=lambda address, verdict: self._trail.shadowed(address, verdict, time()),
+        )
 
     def listen(self) -> list[str]:
         """Bind the sockets; returns where they listen.  Raises :class:`ListenError`."""
@@ -97,11 +145,21 @@ class Service:
         for where in self._config.socketmap:
             bound.append(self._server.listen_socketmap(where))
             log.info("listening: socketmap %s", bound[-1])
+        try:
+            self._server.listen_live(self._config.map / live.SOCKET)
+        except ListenError as error:
+            # Nobody's mail depends on it.
+            self._notices.warn("live", f"{error}; status and top cannot ask")
         return bound
 
     def start(self) -> None:
         """Find the place in each log where reading goes on; raises :class:`MapError`."""
+        self._reading.obey()
+        with self._map.reading() as tables:
+            self._told = last_told(tables)
         self._reading.start(self._map.sources())
+        if self._holding is not None:
+            self._holding.begin()
 
     def stop(self) -> None:
         """End the loop soon; may be called from a signal handler."""
@@ -128,11 +186,11 @@ class Service:
         fresh = not self._server.waiting
         self._server.poll(self._timeout() if longest is None else longest)
         now = monotonic()
-        if self._pending.committing:
-            self._collect_commit(now)
+        self._commits.collect(now)
         if self._server.waiting and self._round is None:
             self._begin_round(now, fresh=fresh)
         elif now - self._looked >= self._poll_after(now):
+            self._reading.obey()  # lookups do so by themselves
             self._look(now)
         if self._reading.behind:
             self._read(now)
@@ -140,7 +198,11 @@ class Service:
             self._end_round(self._round)
         if self._map.broken:
             self._mend(now)
-        self._commit_when_due(now)
+        if self._holding is not None:
+            self._close_sessions()
+        if self._map.orders.version != self._obeyed:
+            self._tell_acts()
+        self._commits.begin(now)
         self._tidy_when_due(now)
 
     def _poll_after(self, now: float) -> float:
@@ -150,10 +212,12 @@ class Service:
         """Seconds that may be waited for sockets."""
         if self._server.waiting or self._reading.behind:
             return 0.0
+        if self._holding is not None and self._holding.waiting:
+            return 0.0
         now = monotonic()
         until = self._looked + self._poll_after(now)
-        if self._commit_at is not None and not self._pending.committing:
-            until = min(until, self._commit_at)
+        if (due := self._commits.due) is not None:
+            until = min(until, due)
         return max(until - now, 0.0)
 
     # The logs
@@ -190,9 +254,10 @@ class Service:
             self._watched = wanted
 
     def _read(self, now: float) -> None:
+        if self._witness is not None:
+            self._witness.refresh()
         self._reading.read(now, self._round)
-        if self._commit_at is None:
-            self._commit_at = now + COMMIT_AFTER
+        self._commits.soon()
 
     # Lookups
 
@@ -200,78 +265,104 @@ class Service:
         questions = self._server.take_waiting()
         self._look(now)
         if self._reading.blind or self._reading.far_behind:
-            self._server.settle(questions, self._cannot_say)
+            self._server.settle(questions, self._lookup.cannot_say)
         elif self._reading.behind:
             self._round = Round(questions, self._reading.waiting)
         else:
             # Looked up a moment ago, and nothing has come since: no need to look again.
-            self._server.settle(questions, _absent if fresh else self._decide)
+            lookup = self._lookup
+            self._server.settle(questions, lookup.absent if fresh else lookup.decide)
 
     def _end_round(self, current: Round) -> None:
         if current.over:
             self._round = None
-            decide = self._cannot_say if self._reading.unsure else self._decide
+            lookup = self._lookup
+            decide = lookup.cannot_say if self._reading.unsure else lookup.decide
             self._server.settle(current.questions, decide)
             return
         now = monotonic()
         late = [*current.overdue(now), *overdue(self._server.waiting, now)]
-        self._server.settle(late, self._cannot_say)
+        self._server.settle(late, self._lookup.cannot_say)
 
-    def _cannot_say(self, key: bytes) -> Verdict:
-        """What is known already is still said; only "not found" turns into "cannot say"."""
-        verdict = self._decide(key)
-        return Verdict.UNKNOWN if verdict is Verdict.ABSENT else verdict
+    def _limited(self, address: bytes, user: bytes) -> None:
+        """A user relays more than he may."""
+        now = time()
+        self._trail.limited(address, user, now)
+        self._pending.making.refuse(
+            RefusalKey(address, "relay_limit", user), Refusal(now, now, 1, b"", 0, 0, 0)
+        )
+        self._commits.soon()
+
+    # The kernel
+
+    def _close_sessions(self) -> None:
+        """End the sessions whose connection is gone, unless they began anew meanwhile."""
+        for gone in self._holding.gone() if self._holding is not None else ():
+            if gone.key in self._pending.sessions(gone.address):
+                continue
+            try:
+                if self._map.session(gone.address, gone.key) != gone.hold:
+                    continue
+            except MapError as error:
+                self._map_trouble(error)
+                continue
+            self._pending.making.session(gone.address, gone.key, None)
+            self._trail.gone(gone, time())
+            self._commits.soon()
 
     # The map
 
-    def _commit_when_due(self, now: float) -> None:
-        if self._commit_at is None or now < self._commit_at or self._pending.committing:
-            return
-        self._commit_at = None
-        self._reading.save()
-        if self._pending.making:
-            self._writer.commit(self._pending.hand_over())
-
-    def _collect_commit(self, now: float) -> None:
-        ended, error = self._writer.result()
-        if not ended:
-            return
-        if error is None:
-            self._pending.committed()
-            if self._unwritten:
-                self._unwritten = ""
-                log.warning("%s: can be written again", self._config.map)
-            return
-        self._pending.failed()
-        self._commit_at = now + RETRY_AFTER
-        if str(error) != self._unwritten:
-            self._unwritten = str(error)
-            log.error("%s", error)
-
-    def _mend(self, now: float) -> None:
-        """Open the map again, while the writer has nothing to do with it."""
-        if self._pending.committing or self._writer.tidying or now < self._mend_again:
-            return
-        try:
-            self._map.reopen()
-        except MapError as error:
-            self._mend_again = now + RETRY_AFTER
-            self._map_trouble(error)
-
     def _map_trouble(self, error: MapError) -> None:
         """The map cannot be read: said once a minute at most, however many lookups meet it."""
-        now = monotonic()
-        if now - self._unread_said >= WARN_EVERY:
-            self._unread_said = now
-            log.error("%s", error)
+        self._notices.warn("map", str(error), level=logging.ERROR)
+
+    def _mend(self, now: float) -> None:
+        """Open a broken map again, while no other thread reads it."""
+        if self._holding is None:
+            self._commits.mend(now)
+        elif self._holding.reading.acquire(blocking=False):
+            try:
+                self._commits.mend(now)
+            finally:
+                self._holding.reading.release()
 
     def _tidy_when_due(self, now: float) -> None:
+        self._trail.over(self._writer.over())
         if now - self._tidied >= TIDY_EVERY:
             self._tidied = now
             self._writer.tidy(time())
+            self._tell_acts()
+            if self._relays is not None:
+                self._relays.tidy(time())
+            self._lookup.asked.forget_before(time() - self._config.retention)
             if self._config.never:
                 # The host's own addresses and its gateway may have changed.
-                self._chain.policy = self._config.policy()
+                self._refresh_policy()
+
+    def _refresh_policy(self) -> None:
+        try:
+            self._chain.policy = self._config.policy()
+        except (OSError, ValueError, IndexError) as error:
+            # No descriptor left, mostly: the addresses of a moment ago are as good.
+            self._notices.warn("policy", f"never: own and gateway cannot be looked up ({error})")
+
+    def _tell_acts(self) -> None:
+        """Add to the audit trail what the operator has done meanwhile."""
+        self._obeyed = self._map.orders.version
+        try:
+            with self._map.reading() as tables:
+                acts = acts_after(tables, self._told)
+        except MapError as error:
+            self._map_trouble(error)
+            return
+        if acts:
+            self._trail.acts(acts)
+            self._told = self._pending.making.told = acts[-1].number
+            if any(act.what == "forget" for act in acts):
+                self._lookup.asked.forget()
+                if self._relays is not None:
+                    self._relays.forget()
+            self._commits.soon()
 
     # The end
 
@@ -283,24 +374,7 @@ class Service:
         self._look(monotonic())
         while self._reading.behind and monotonic() < deadline:
             self._read(monotonic())
-        error = self._finish_commit()
-        self._reading.save()
-        if self._pending.making and not self._writer.stuck:
-            self._writer.commit(self._pending.hand_over())
-            error = self._writer.wait()
-        if error is not None:
-            log.error("%s; what is not written is read again at the next start", error)
-
-    def _finish_commit(self) -> MapError | None:
-        """Wait for the commit that is going on, and return its error if it is the last one."""
-        if not self._pending.committing:
-            return None
-        error = self._writer.wait()
-        if error is None:
-            self._pending.committed()
-        else:
-            self._pending.failed()
-        return error if self._writer.stuck else None
+        self._commits.finish()
 
     def close(self) -> None:
         """Close everything, whatever becomes of one of it."""
@@ -311,11 +385,20 @@ class Service:
             closing.callback(self._server.close)
             closing.callback(self._writer.close)
             closing.callback(self._waker.close)
+            if self._holding is not None:
+                closing.callback(self._holding.close)
+            if self._witness is not None:
+                closing.callback(self._witness.close)
 
     def _close_map(self) -> None:
         if not self._writer.stuck:  # it would be pulled away from under the thread
             self._map.close()
 
 
-def _absent(_key: bytes) -> Verdict:
-    return Verdict.ABSENT
+def _opened(config: Config) -> Map:
+    """The daemon's map, of today's schema; raises :class:`MapError`."""
+    grants = Map(config.map, "daemon", config.retention)
+    if grants.upgraded_from is not None:
+        was, now = grants.upgraded_from, SCHEMA.decode()
+        log.warning("%s: the map had schema %s, upgraded to %s", config.map, was, now)
+    return grants

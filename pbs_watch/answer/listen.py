@@ -114,6 +114,23 @@ def unix(where: str, mode: int) -> socket.socket:
     return listener
 
 
+def beside(path: Path, mode: int) -> socket.socket:
+    """A socket that listens on ``path``, however long that is, below an existing directory.
+
+    A socket's address has 108 bytes; /proc has a short name for every open directory.
+    """
+    try:
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ListenError(f"{path}: {error.strerror}; name an existing directory") from None
+    try:
+        return unix(f"{UNIX}/proc/self/fd/{directory}/{path.name}", mode)
+    except ListenError as error:
+        raise ListenError(f"{UNIX}{path}: {str(error).partition(': ')[2]}") from None
+    finally:
+        os.close(directory)
+
+
 def adopt(listener: socket.socket, *, allow_remote: bool) -> None:
     """Make a socket that somebody else has opened like those that are opened here.
 

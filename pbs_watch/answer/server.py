@@ -96,10 +96,11 @@ class Server:
     """Listening sockets, connections and questions.
 
     ``lookup`` says what is known about a key at once, or None: the question waits.  It must not
-    raise.  ``asides`` answer other socketmap names, on unix sockets only: they show the state of
-    the daemon.  ``report`` gets one line for the log when something is wrong with the sockets, and
-    when it is well again.  ``unix_mode``: permissions of socket files; Postfix connects as another
-    user.  The soft limit of open files is raised to the hard one.
+    raise.  ``asides`` answer other socketmap names where :meth:`listen_live` listens, and only
+    there: they show the daemon's state, user names too.  ``report`` gets one line for the log when
+    something is wrong with the sockets, and when it is well again.  ``unix_mode``: permissions of
+    socket files; Postfix connects as another user.  The soft limit of open files is raised to the
+    hard one.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Server:
         self._lookup = lookup
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
-        self._socketmap_unix = Socketmap(answers, asides or {})
+        self._live = Socketmap(answers, asides or {})
         self._allow_remote = allow_remote
         self._unix_mode = unix_mode
         self._report = report
@@ -149,6 +150,16 @@ class Server:
         self._socket_files.append(Path(listener.getsockname()))
         return self._serve(listener, "socketmap")
 
+    def listen_live(self, path: Path) -> None:
+        """Listen on a socket for the daemon's own group, which may see its state.  ListenError.
+
+        The path may be longer than a socket's address can be.
+        """
+        listener = listen.beside(path, 0o660)
+        self._socket_files.append(path)
+        self._listeners.append(listener)
+        self.watch(listener.fileno(), partial(self._accept, listener, self._live))
+
     def adopt(self, listener: socket.socket, protocol: Protocol) -> str:
         """Serve a listening socket that was handed over, and own it; its address.
 
@@ -158,10 +169,7 @@ class Server:
         return self._serve(listener, protocol)
 
     def _serve(self, listener: socket.socket, protocol: Protocol) -> str:
-        wire: Wire = self._tcp_table
-        if protocol == "socketmap":
-            at_home = listener.family == socket.AF_UNIX
-            wire = self._socketmap_unix if at_home else self._socketmap
+        wire: Wire = self._socketmap if protocol == "socketmap" else self._tcp_table
         self._listeners.append(listener)
         self.watch(listener.fileno(), partial(self._accept, listener, wire))
         return listen.address(listener)

@@ -147,15 +147,33 @@ def test_an_impossible_path_is_refused_in_one_line(server: Server, name: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_asides_are_told_on_unix_sockets_only(server: Server, path: Path, connect: Connect) -> None:
+def test_asides_are_told_on_the_live_socket_only(
+    server: Server, tmp_path: Path, path: Path, connect: Connect
+) -> None:
     asked = netstring(b"status all") + netstring(b"status x") + netstring(b"other x") + RELAY
     perm = netstring(b"PERM unknown map name, expected: relay")
-    here = connect(server.listen_socketmap(f"unix:{path}"))
+    server.listen_live(tmp_path / "live")
+    here = connect(f"unix:{tmp_path}/live")
     here.send(asked)
     hear(server, here, netstring(b"OK state of all") + netstring(b"NOTFOUND ") + perm + FOUND)
-    there = connect(server.listen_socketmap("127.0.0.1:0"))
-    there.send(asked)
-    hear(server, there, perm * 3 + FOUND)
+    for where in (f"unix:{path}", "127.0.0.1:0"):
+        there = connect(server.listen_socketmap(where))
+        there.send(asked)
+        hear(server, there, perm * 3 + FOUND)
+
+
+def test_the_live_socket_is_for_the_own_group_and_may_lie_deep(tmp_path: Path) -> None:
+    server = Server(lookup, Answers())
+    deep = tmp_path / ("x" * 200)
+    deep.mkdir()
+    server.listen_live(deep / "live")
+    assert stat.S_IMODE((deep / "live").stat().st_mode) == 0o660
+    server.close()
+    assert not (deep / "live").exists()
+    again = Server(lookup, Answers())
+    with pytest.raises(ListenError, match="/nonexistent/live: No such file or directory"):
+        again.listen_live(Path("/nonexistent/live"))
+    again.close()
 
 
 def test_a_broken_netstring_gets_perm_and_the_end(

@@ -75,7 +75,7 @@ def test_a_backlog_of_logins_while_nobody_reads_what_is_said(tmp_path: Path) -> 
         # A pipe's worth of it can still be read.
         said = daemon.stderr.read()
         assert said.startswith(b"pbs-watch: listening: tcp_table ")
-        assert b"\npbs-watch: granted: 198.18.0.0 user bob by pop3d" in said
+        assert b" event=granted address=198.18.0.0 user=bob service=pop3d " in said
         assert b"Traceback" not in said
     finally:
         daemon.kill()

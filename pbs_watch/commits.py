@@ -1,0 +1,123 @@
+"""When what was read is written to the map: batches, failures, and a map that broke.
+
+Nothing here waits for the disk: the writer's thread does.  What cannot be written stays pending,
+visible to lookups, and is tried again with what came after it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from pbs_watch.errors import MapError
+from pbs_watch.grants.pending import Pending
+from pbs_watch.grants.store import Map
+from pbs_watch.grants.writer import Writer
+from pbs_watch.notices import Notices
+
+log = logging.getLogger("pbs_watch")
+
+COMMIT_AFTER = 0.1
+"""Seconds that changes are collected before they are committed together."""
+
+RETRY_AFTER = 1.0
+"""Seconds before a batch that could not be committed is tried again."""
+
+
+class Commits:
+    """Hands batches to the writer and collects how they went.
+
+    ``save`` adds the places of the sources to the batch in the making.  ``trouble`` is told why a
+    broken map cannot be opened again.
+    """
+
+    def __init__(
+        self,
+        grants: Map,
+        pending: Pending,
+        writer: Writer,
+        *,
+        save: Callable[[], None],
+        trouble: Callable[[MapError], None],
+        notices: Notices,
+    ) -> None:
+        self._map = grants
+        self._pending = pending
+        self._writer = writer
+        self._save = save
+        self._trouble = trouble
+        self._notices = notices
+        self._at: float | None = None
+        self._unwritten = ""
+        self._mend_again = 0.0
+
+    def soon(self) -> None:
+        """Something has been added that is to be committed."""
+        if self._at is None:
+            self._at = monotonic() + COMMIT_AFTER
+
+    @property
+    def due(self) -> float | None:
+        """When the next commit begins (monotonic seconds); ``None``: nobody can tell."""
+        return None if self._pending.committing else self._at
+
+    def collect(self, now: float) -> None:
+        """See how the commit that goes on went, if it has ended."""
+        if not self._pending.committing:
+            return
+        ended, error = self._writer.result()
+        if not ended:
+            return
+        if error is None:
+            self._pending.committed()
+            if self._unwritten:
+                self._unwritten = ""
+                log.warning("%s: can be written again", self._map.path)
+            return
+        self._pending.failed()
+        self._at = now + RETRY_AFTER
+        if str(error) != self._unwritten:
+            self._unwritten = str(error)
+            self._notices.note(str(error))
+            log.error("%s", error)
+
+    def begin(self, now: float) -> None:
+        """Hand a batch over if it is time."""
+        if self._at is None or now < self._at or self._pending.committing:
+            return
+        self._at = None
+        self._save()
+        if self._pending.making:
+            self._writer.commit(self._pending.hand_over())
+
+    def mend(self, now: float) -> None:
+        """Open a broken map again, while the writer has nothing to do with it."""
+        if self._pending.committing or self._writer.tidying or now < self._mend_again:
+            return
+        try:
+            self._map.reopen()
+        except MapError as error:
+            self._mend_again = now + RETRY_AFTER
+            self._trouble(error)
+
+    def finish(self) -> None:
+        """Commit what there is, and wait for it as long as the writer does."""
+        error = self._last()
+        self._save()
+        if self._pending.making and not self._writer.stuck:
+            self._writer.commit(self._pending.hand_over())
+            error = self._writer.wait()
+        if error is not None:
+            log.error("%s; what is not written is read again at the next start", error)
+
+    def _last(self) -> MapError | None:
+        """Wait for the commit that is going on, and return its error if it is the last one."""
+        if not self._pending.committing:
+            return None
+        error = self._writer.wait()
+        if error is None:
+            self._pending.committed()
+        else:
+            self._pending.failed()
+        return error if self._writer.stuck else None

@@ -1,0 +1,53 @@
+"""Warnings that a client or a log could cause in any number: each kind is said once a minute."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+log = logging.getLogger("pbs_watch")
+
+WARN_EVERY = 60.0
+"""Seconds in which a kind of warning is said once."""
+
+
+class Notices:
+    """Says warnings, and how many of a kind were held back since.
+
+    ``total``: how many there were, said or not; ``last``: the text of the latest.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+        self._held: dict[str, int] = {}
+        self.total = 0
+        self.last = ""
+
+    def note(self, text: str) -> None:
+        """Remember a warning that is said elsewhere."""
+        self.total += 1
+        self.last = text
+
+    def warn(self, kind: str, text: str, *, level: int = logging.WARNING) -> None:
+        """Say ``text``, unless one of its kind was said within the last minute."""
+        held = self._held_back(kind, text, 1)
+        if held is not None:
+            more = f" (and {held - 1:,} more like it before)" if held > 1 else ""
+            log.log(level, "%s%s", text, more)
+
+    def count(self, kind: str, times: int, text: str) -> None:
+        """Say how many of something there were since that was said last: a number and ``text``."""
+        held = self._held_back(kind, text, times)
+        if held is not None:
+            log.warning("%s %s", f"{held:,}", text)
+
+    def _held_back(self, kind: str, text: str, times: int) -> int | None:
+        """How many there are to be told of, if it is time to tell."""
+        self.note(text)
+        held = self._held[kind] = self._held.get(kind, 0) + times
+        now = monotonic()
+        if now - self._said.get(kind, -WARN_EVERY) < WARN_EVERY:
+            return None
+        self._said[kind] = now
+        del self._held[kind]
+        return held

@@ -1,0 +1,136 @@
+"""What the daemon tells about its grants: the audit trail, and warnings where they are due.
+
+One line for each event, in the log of the process (standard error), where ``audit`` asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from time import time
+
+from pbs_watch.answer.verdict import Verdict
+from pbs_watch.audit import Form, line
+from pbs_watch.grants.acts import Act
+from pbs_watch.grants.events import Event
+from pbs_watch.grants.policy import Policy
+from pbs_watch.grants.rows import unpack_grant, unpack_time
+from pbs_watch.grants.screens import ALARM
+from pbs_watch.grants.sweep import Over
+from pbs_watch.notices import Notices
+from pbs_watch.witness import Gone
+
+trail = logging.getLogger("pbs_watch.audit")
+
+_ALARMS = {
+    "users": "more users than max_users_per_address logged in from {address}, {user} the latest",
+    "addresses": "{user} logged in from more addresses than max_addresses_per_user, {address} the "
+    "latest: a stolen password?",
+    "witness": "the kernel never saw the connection of {user} from {address} that the log tells "
+    "of: somebody may have written that line",
+}
+"""What the warnings say."""
+
+
+class Trail:
+    """Writes the audit trail in one form, or not at all (``None``)."""
+
+    def __init__(self, form: Form | None, notices: Notices) -> None:
+        self._form = form
+        self.written = form is not None
+        """Whether there is a trail."""
+        self._notices = notices
+
+    def judged(self, source: str, policy: Policy, event: Event, verdict: str) -> None:
+        """A login or an end of ``source`` was judged; the verdict as told by the judge."""
+        reason = verdict.removeprefix(ALARM)
+        word = {"logins": "granted", "ends": "ended"}.get(verdict, "refused")
+        if verdict.startswith(ALARM):
+            word = "alarm"
+            self._warn(reason, event)
+        if self._form is None:
+            return
+        self._write(
+            word,
+            event.time,
+            address=event.address,
+            user=event.user,
+            service=event.service,
+            host=event.host or None,
+            until=min(event.time, time()) + policy.window_of(event) if word == "granted" else None,
+            reason=reason if word in {"refused", "alarm"} else None,
+            source=source,
+            offset=event.offset,
+        )
+
+    def _warn(self, reason: str, event: Event) -> None:
+        text = _ALARMS[reason].format(
+            address=event.address.decode(), user=ascii(event.user.decode("utf-8", "replace"))
+        )
+        self._notices.warn(f"alarm {reason}", text)
+
+    def over(self, grants: Iterable[Over]) -> None:
+        """Grants ended: their windows were over, and no session held their addresses."""
+        if self._form is None:
+            return
+        for one in grants:
+            grant = unpack_grant(one.grant)
+            self._write(
+                "expired",
+                unpack_time(one.ended),
+                address=one.address,
+                user=grant.user,
+                service=grant.service,
+                login=grant.login,
+            )
+
+    def acts(self, acts: Iterable[Act]) -> None:
+        """The operator did something by hand."""
+        if self._form is None:
+            return
+        for act in acts:
+            word = _DONE.get(act.what, act.what)
+            self._write(
+                word, act.time, on=act.on or None, by=act.by, until=act.until, note=act.note or None
+            )
+
+    def gone(self, gone: Gone, now: float) -> None:
+        """The kernel knows the connection of an open session no more."""
+        if self._form is not None:
+            self._write(
+                "ended",
+                now,
+                address=gone.address,
+                user=gone.key.user,
+                service=gone.key.service,
+                reason="witness",
+            )
+
+    def limited(self, address: bytes, user: bytes, now: float) -> None:
+        """A lookup would have permitted but for the relay limit."""
+        self._notices.warn(
+            "limit",
+            f"{user.decode('utf-8', 'replace')!a} relays more than relay_limit allows, "
+            f"now from {address.decode()}",
+        )
+        if self._form is not None:
+            self._write("refused", now, address=address, user=user, reason="relay_limit")
+
+    def shadowed(self, address: bytes, verdict: Verdict, now: float) -> None:
+        """A lookup was answered "no" because of ``shadow``."""
+        self._write("shadow", now, address=address, answer=verdict.value)
+
+    def _write(self, event: str, when: float, **fields: bytes | str | float | None) -> None:
+        trail.info("%s", line(self._form or "text", event, when, **fields))
+
+
+_DONE = {
+    "allow": "allowed",
+    "revoke": "revoked",
+    "block": "blocked",
+    "unblock": "unblocked",
+    "expire": "expired",
+    "forget": "forgotten",
+    "import": "imported",
+}
+"""The events that the commands by hand are."""
