@@ -82,6 +82,46 @@ def refused(*words: str | bytes | Path, given: bytes = b"") -> str:
     return ended.err.removeprefix("pbs-watch: ").rstrip("\n")
 
 
+AS_NOBODY = """
+import contextlib, io, os, sys
+from pbs_watch import cli
+words = sys.argv[1:]
+# Once, on no map, for what is imported: another user may not be able to read that.
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    cli.main([*words, "--map", "nowhere", "--config", "/dev/null"])
+import lmdb, pbs_watch.answer.client, pbs_watch.commands.display, pbs_watch.commands.state
+import pbs_watch.grants.copy, pbs_watch.grants.hand, pbs_watch.grants.probe, pbs_watch.live
+if os.geteuid() == 0:  # root may do anything
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(cli.main([*words, "--map", ".", "--config", "/dev/null"]))
+"""
+
+
+def refused_to_nobody(*words: str, path: Path, closed: str) -> str:
+    """Runs a command on the map ``path`` as a user who may not touch the file ``closed``.
+
+    It must end with 2 and change nothing; its one line on standard error.
+    """
+    for one in (path, *path.iterdir()):
+        one.chmod(0o755)
+    before = (path / "data.mdb").read_bytes()
+    (path / closed).chmod(0)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *words],
+        cwd=path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    for one in (path, *([] if closed == "." else [path / closed])):
+        one.chmod(0o755)
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("pbs-watch: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert (path / "data.mdb").read_bytes() == before
+    return done.stderr.removeprefix("pbs-watch: ").rstrip("\n")
+
+
 class Process:
     """A ``run`` or ``replay --serve`` that was started; what it said so far is ``said``."""
 

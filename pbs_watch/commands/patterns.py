@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable
 
 from pbs_watch.answer.listen import parse_tcp, refuse_remote
-from pbs_watch.commands.settings import settings
+from pbs_watch.commands.forms import counted
+from pbs_watch.commands.settings import formats_of, settings
 from pbs_watch.config import DEFAULT_PATH
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.file import see
@@ -42,10 +43,10 @@ def check(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     path = arguments.config or DEFAULT_PATH
     print(f"{path}: settings: fine" if path.exists() else f"{path}: absent, the defaults hold")
-    formats = library.load(config.patterns, config.patterns_dir)
+    formats = formats_of(config)
     Scanner(formats, Clock(config.zone))
     for fmt in formats:
-        rules, examples = _count(len(fmt.rules), "rule"), _count(len(fmt.examples), "example")
+        rules, examples = counted(len(fmt.rules), "rule"), counted(len(fmt.examples), "example")
         print(f"{fmt.path}: {fmt.name}: {rules}, {examples}: fine")
     for where in config.listening():
         address, _ = parse_tcp(where)
@@ -55,15 +56,16 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
-
-
 def _log(name: str) -> str:
     """What can be said of a log now; raises :class:`SourceError` where it can never be one."""
     if name == "-" or name.startswith(PREFIX):
         return "read when the daemon runs"
     try:
-        return "not there yet" if see(name) is None else "there"
+        seen = see(name)
     except OSError as error:
         return f"cannot be read by this user now ({error.strerror})"
+    if seen is None:
+        return "not there yet"
+    if not os.access(name, os.R_OK):
+        return "there, but this user may not read it: on Debian the group adm may"
+    return "there"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pbs_watch.commands.settings import chain_of, settings
 from pbs_watch.errors import MapError, SourceError
+from pbs_watch.grants import hand
+from pbs_watch.grants.copy import read_copy
+from pbs_watch.grants.listing import granted
+from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.probe import DATA
 from pbs_watch.grants.store import Map
@@ -24,24 +30,63 @@ def run(arguments: argparse.Namespace) -> int:
     now = time.time()
     # Before anything is touched: a pattern, or the name of a log, may be wrong.
     chain = chain_of(config)
-    files = _files(config.log, now - max(config.window, config.session_limit))
+    files = _files(config.log, now - max(config.longest_window, config.session_limit))
+    if config.witness == "require":
+        print('witness is "require": what is read again has no witness, and grants nothing')
     owner = Owner(config.map)
     try:
+        orders = _orders(config.map)
         kept = _move_aside(config.map)
-        grants = Map(config.map, "daemon")
+        grants = Map(config.map, "daemon", config.retention)
+        hand.restore(grants, orders)
         for parts in files:
             try:
-                replay(parts, chain, Cuts(config.cuts), grants, now=now, until=now)
+                cuts = Cuts(config.cuts)
+                replay(parts, chain, cuts, grants, now=now, until=now, witness=_Nobody())
             except SourceError as error:
                 print(f"left out: {error}")
-        granted = len(grants.grants(now))
+        relaying = len(granted(grants, now))
         grants.close()
+        _hand_back(config.map)
     finally:
         owner.release()
-    print(f"{chain.counts.judged.logins:,} logins read again, {granted:,} addresses may relay now")
+    print(f"{chain.counts.judged.logins:,} logins read again, {relaying:,} addresses may relay now")
     if kept is not None:
         print(f"the old map is kept as {kept}; remove it when nothing is missing")
     return 0
+
+
+class _Nobody:
+    """The kernel does not remember the connections of what is read again."""
+
+    def connected(self, _address: bytes, _port: bytes) -> bool:
+        """Not known: with ``witness = "require"`` no login can be granted by the log alone."""
+        return False
+
+
+def _orders(path: Path) -> list[Allow | Bar]:
+    """The operator's orders, which no log can bring back: out of the map, or of their copy."""
+    try:
+        grants = Map(path, "read")
+        try:
+            found = grants.obey()
+        finally:
+            grants.close()
+    except MapError as error:
+        orders = read_copy(path)
+        if orders:
+            print(f"{len(orders):,} orders read from their copy, since the map cannot be: {error}")
+        return orders
+    return [*found.allows, *found.bars]
+
+
+def _hand_back(path: Path) -> None:
+    """Give what root has made to the map's owner: the daemon runs as a user of its own."""
+    owner = path.stat()
+    for file in path.iterdir():
+        with suppress(OSError):
+            if file.stat().st_uid == os.geteuid() != owner.st_uid:
+                os.chown(file, owner.st_uid, owner.st_gid)
 
 
 def _files(logs: Sequence[str], since: float) -> list[list[str]]:

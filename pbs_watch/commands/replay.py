@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pbs_watch.commands.display import REFUSED
+from pbs_watch.commands.forms import counted, shown
 from pbs_watch.commands.settings import chain_of, settings
 from pbs_watch.config import Config
 from pbs_watch.durations import epoch, local
 from pbs_watch.errors import UsageError
+from pbs_watch.grants.listing import granted
 from pbs_watch.grants.store import Map
 from pbs_watch.log.archive import size_of
 from pbs_watch.log.cuts import Cuts
@@ -74,11 +77,11 @@ def _until(at: str, now: float) -> float | None:
 
 
 def _report(arguments: argparse.Namespace, replayed: Replayed, grants: Map) -> None:
-    found = grants.grants(replayed.at)
+    found = granted(grants, replayed.at)
     counts = replayed.counts
     if arguments.grants:
-        for address, _ in found:
-            print(address.decode())
+        for row in found:
+            print(row.address.decode())
     elif arguments.json:
         print(
             json.dumps(
@@ -103,27 +106,27 @@ def _summary(replayed: Replayed, granted: int) -> None:
     counts, judged = replayed.counts, replayed.counts.judged
     speed = replayed.bytes / 1e6 / max(replayed.seconds, 1e-6)
     print(
-        f"{_count(counts.lines, 'line')}, {_count(replayed.bytes, 'byte')} "
+        f"{counted(counts.lines, 'line')}, {counted(replayed.bytes, 'byte')} "
         f"in {replayed.seconds:.2f} s ({speed:.0f} MB/s)"
     )
-    print(f"{_count(judged.logins, 'login')}, {_count(judged.ends, 'session end')}")
-    refused = {
-        "suspect, after a cut line": counts.suspect,
-        "of an address that is never granted": judged.never,
-        "of a host that does not count": judged.host,
-    }
+    print(f"{counted(judged.logins, 'login')}, {counted(judged.ends, 'session end')}")
+    refused = {**judged.refused, "suspect": counts.suspect}
     for reason, count in refused.items():
         if count:
-            print(f"{count:,} refused: {reason}")
+            print(f"{count:,} refused: {REFUSED[reason]}")
+    if judged.alarms:
+        print(f"{counted(judged.alarms, 'login')} granted though they exceed a limit")
+    if counts.near:
+        told = counted(counts.near, "near miss", "es")
+        print(f"{told}: like a login, but no rule fits; pbs-watch match tells why:")
+        for miss in counts.misses:
+            print(f"  {shown(miss.tag)}: {shown(miss.message)}")
     if counts.cuts:
-        print(f"{_count(counts.cuts, 'cut line')}: somebody may have tried to forge logins")
-    if counts.lines and not (judged.logins or judged.ends or any(refused.values())):
+        print(f"{counted(counts.cuts, 'cut line')}: somebody may have tried to forge logins")
+    seen = judged.logins or judged.ends or counts.near or any(refused.values())
+    if counts.lines and not seen:
         print("no line fits the patterns; pbs-watch match tells why a line does not")
-    print(f"{_count(granted, 'address', 'es')} may relay at {local(replayed.at)}")
-
-
-def _count(number: int, noun: str, plural: str = "s") -> str:
-    return f"{number:,} {noun}{plural if number != 1 else ''}"
+    print(f"{counted(granted, 'address', 'es')} may relay at {local(replayed.at)}")
 
 
 @contextmanager
@@ -133,7 +136,7 @@ def _progress(files: Sequence[str]) -> Iterator[Callable[[str, int], None]]:
         yield lambda _path, _done: None
         return
     from rich.console import Console  # noqa: PLC0415 - slow to import, for terminals only
-    from rich.progress import (  # noqa: PLC0415  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
         BarColumn,
         DownloadColumn,
         Progress,

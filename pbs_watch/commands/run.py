@@ -10,10 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
-from pbs_watch.commands.settings import settings
-from pbs_watch.pattern import library
+from pbs_watch.commands.settings import formats_of, settings
 from pbs_watch.service import Service
+from pbs_watch.trail import trail
 
 _LINES_KEPT = 10_000
 """Lines that wait for whoever reads standard error; more are dropped rather than waited for."""
@@ -27,7 +28,9 @@ _STANDARD_ERROR = 2
 def run(arguments: argparse.Namespace) -> int:
     """Follow and answer until SIGTERM or SIGINT."""
     config = settings(arguments)
-    formats = library.load(config.patterns, config.patterns_dir)
+    formats = formats_of(config)
+    if arguments.verbose and config.audit == "off":
+        config = replace(config, audit="text")
     with _logging(logging.INFO if arguments.verbose else logging.WARNING) as handler:
         # Opening the map forks a process to probe it: before there are other threads.
         service = Service(config, formats)
@@ -58,7 +61,9 @@ class _NeverWaiting(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is None or self._lines.full():
             return  # closed, its number may be another file's by now
-        line = f"pbs-watch: {record.getMessage()}\n"
+        # A line of the audit trail is for programs to read.
+        start = "" if record.name == trail.name else "pbs-watch: "
+        line = f"{start}{record.getMessage()}\n"
         with suppress(queue.Full):
             self._lines.put_nowait(line.encode(errors="backslashreplace"))
 
@@ -82,6 +87,7 @@ def _logging(level: int) -> Iterator[_NeverWaiting]:
     logger = logging.getLogger("pbs_watch")
     handler = _NeverWaiting()
     logger.setLevel(level)
+    trail.setLevel(logging.INFO)
     logger.addHandler(handler)
     logger.propagate = False
     try:

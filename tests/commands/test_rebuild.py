@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pbs_watch.grants import listing
 from pbs_watch.grants.changes import Changes, grant
 from pbs_watch.grants.store import Map
 from pbs_watch.log.places import rotated
@@ -150,13 +151,13 @@ def test_a_map_whose_last_pages_were_never_written_is_whole(tmp_path: Path) -> N
     assert missing_pages(grants) > 0
     grants.close()
     again = Map(tmp_path, "daemon")
-    assert [address for address, _ in again.grants(now)] == [b"198.18.0.1"]
+    assert [row.address for row in listing.granted(again, now)] == [b"198.18.0.1"]
     again.close()
 
 
 def churn(grants: Map, chance: random.Random) -> None:
     """Rows come and go within one transaction."""
-    with grants._env.begin(write=True, db=grants._expiry) as txn:
+    with grants._env.begin(write=True, db=grants._db[b"expiry"]) as txn:
         for _ in range(chance.choice([1, 10, 100])):
             key = b"%04d" % chance.randrange(2000) + b"k" * chance.choice([1, 300])
             if chance.random() < 0.5:

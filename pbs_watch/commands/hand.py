@@ -1,0 +1,240 @@
+"""``allow``, ``revoke``, ``block``, ``unblock``, ``expire`` and ``forget``: the operator's hand.
+
+They write beside the running daemon and count from the very next lookup.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pbs_watch.commands.forms import counted, shown
+from pbs_watch.commands.settings import operator, settings
+from pbs_watch.config import Config
+from pbs_watch.durations import local, seconds
+from pbs_watch.errors import UsageError
+from pbs_watch.grants import hand
+from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
+from pbs_watch.grants.copy import keep_copy
+from pbs_watch.grants.orders import WIDEST, Allow, Bar
+from pbs_watch.grants.owner import carrying_out
+from pbs_watch.grants.rows import LONGEST_NAME
+from pbs_watch.grants.store import Map
+from pbs_watch.grants.strike import Struck
+
+_NICENESS = 10
+"""A million grants take half a minute to remove: lookups go first."""
+
+_MOST = 5
+"""Networks that are named as still allowed."""
+
+
+def allow(arguments: argparse.Namespace) -> int:
+    """Let an address or a network relay."""
+    config = settings(arguments)
+    subject = _network(arguments.subject)
+    size, length, _ = prefix(subject)
+    if length < WIDEST[size] and not arguments.force:
+        raise UsageError(
+            f"{subject.decode()} is wider than /{WIDEST[size]}: everybody in it could relay; "
+            "name a smaller one, or say --force"
+        )
+    _refuse_never(config, subject, force=arguments.force)
+    now = time.time()
+    until: float | None = now + config.window
+    if arguments.permanent:
+        until = None
+    elif arguments.length is not None:
+        until = now + _length(arguments.length)
+    order = Allow(subject, now, until, arguments.note or "")
+    with _opened(config) as grants:
+        hand.allow(grants, order, operator())
+    print(f"{subject.decode()} may relay {_until(until)}")
+    return 0
+
+
+def revoke(arguments: argparse.Namespace) -> int:
+    """Take the grants of an address, a network or a user away; new logins grant again."""
+    now = time.time()
+    return _bar(arguments, "revoke", now, now)
+
+
+def block(arguments: argparse.Namespace) -> int:
+    """Take the grants away, and let logins grant nothing for a while."""
+    now = time.time()
+    return _bar(arguments, "block", now, now + _length(arguments.length))
+
+
+def unblock(arguments: argparse.Namespace) -> int:
+    """End a block; 1 where there is none."""
+    config = settings(arguments)
+    now = time.time()
+    order = _subject(arguments, now, now)
+    with _opened(config) as grants:
+        ended = hand.unblock(grants, order, operator())
+        wider = None
+        if order.subject == "network":
+            first = order.name.partition(b"/")[0]
+            wider = grants.obey().blocked(first, time.time())
+    if ended:
+        print(f"{_named(order)} is blocked no more; logins from now on grant again")
+    else:
+        print(f"{_named(order)} has no block of its own")
+    if wider is not None and wider.name != order.name:
+        held = f"{wider.name.decode()} is blocked {_until(wider.until)}"
+        print(f"but {held}, and holds it: unblock that")
+        return 1
+    return 0 if ended else 1
+
+
+def expire(arguments: argparse.Namespace) -> int:
+    """Remove what has expired, or all that was granted by logins older than some time."""
+    config = settings(arguments)
+    os.nice(_NICENESS)
+    now = time.time()
+    with _opened(config) as grants:
+        if arguments.older_than is None:
+            swept = hand.sweep(grants, now)
+            print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
+            return 0
+        before = now - seconds(arguments.older_than)
+        order = Bar("everybody", b"", now, before)
+        struck = hand.bar(grants, order, operator(), "expire")
+    print(f"logins before {local(before)} count no more: {_struck(struck)}")
+    return 0
+
+
+def forget(arguments: argparse.Namespace) -> int:
+    """Remove all that is remembered of a user."""
+    config = settings(arguments)
+    user = _bytes(arguments.user)
+    with _opened(config) as grants:
+        found = hand.forget(grants, user, operator(), time.time())
+    told = ", ".join(counted(number, what) for what, number in found.items() if number)
+    print(f"removed: {told}" if told else f"nothing is remembered of {shown(user)}")
+    if found["order"]:
+        print("orders about that user are gone: new logins grant again, and so may old ones")
+    return 0 if told else 1
+
+
+def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> int:
+    config = settings(arguments)
+    order = _subject(arguments, now, until)
+    with _opened(config) as grants:
+        struck = hand.bar(grants, order, operator(), what)
+        left = _still_allowed(grants, order)
+    done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
+    print(f"{_named(order)} {done}: {_struck(struck)}")
+    if order.subject == "user" and not struck.logins + struck.sessions:
+        print("the map knows no login of that user now: look at the name in pbs-watch list")
+    if config.prefix < IPV6_BITS and b":" in order.name and b"/" not in order.name:
+        network = widened(order.name, config.prefix).decode()
+        print(f"the addresses of {network} are granted as one, and lost their grant together")
+    for one in left[:_MOST]:
+        note = f" ({shown(one.note.encode('utf-8', 'surrogateescape'))})" if one.note else ""
+        print(f"still allowed: {one.network.decode()} {_until(one.until)}{note}; revoke that too")
+    if len(left) > _MOST:
+        print(f"and {len(left) - _MOST:,} more; pbs-watch list --orders shows them")
+    return 1 if left else 0
+
+
+def _struck(struck: Struck) -> str:
+    """What an order ended, for people."""
+    ended = [
+        counted(number, noun)
+        for number, noun in (
+            (struck.allows, "allow"),
+            (struck.logins, "login"),
+            (struck.sessions, "open session"),
+        )
+        if number
+    ]
+    if not ended:
+        return "there was nothing to end"
+    return (
+        f"ended {', '.join(ended)}; {counted(struck.addresses, 'address', 'es')} lost their grant"
+    )
+
+
+def _still_allowed(grants: Map, order: Bar) -> list[Allow]:
+    """What the operator allows within or around what is barred, and goes on to relay."""
+    if order.subject != "network":
+        return []
+    now = time.time()
+    orders = grants.obey()
+    length = prefix(order.name)[1]
+    return [
+        one
+        for one in orders.allows
+        if one.holds(now)
+        and overlap(one.network, order.name)
+        # A block makes a hole into what is allowed around it.
+        and (order.until <= order.since or prefix(one.network)[1] > length)
+    ]
+
+
+def _subject(arguments: argparse.Namespace, since: float, until: float) -> Bar:
+    """What is to be barred; raises :class:`UsageError` unless it is one thing."""
+    if (arguments.subject is None) == (arguments.user is None):
+        raise UsageError("name an address or network, or a user with --user")
+    note = getattr(arguments, "note", None) or ""
+    if arguments.user is not None:
+        return Bar("user", _bytes(arguments.user), since, until, note)
+    return Bar("network", _network(arguments.subject), since, until, note)
+
+
+def _network(text: str) -> bytes:
+    return canonical(network(text))
+
+
+def _bytes(user: str) -> bytes:
+    raw = user.encode("utf-8", "surrogateescape")
+    if not raw or b"\0" in raw or len(raw) > LONGEST_NAME:
+        raise UsageError(f"{user!r} cannot be a user's name; write it as pbs-watch list shows it")
+    return raw
+
+
+def _refuse_never(config: Config, subject: bytes, *, force: bool) -> None:
+    """An allow wins over ``never``: that is to be meant."""
+    for item in config.networks(config.never).items:
+        never = canonical(item)
+        if overlap(never, subject) and not force:
+            both = "" if never == subject else f", which overlaps with {never.decode()}"
+            raise UsageError(
+                f"{subject.decode()}{both}, is never granted: the setting never has it, by its "
+                "number or as own or gateway; take it out there, or say --force"
+            )
+
+
+def _length(text: str) -> float:
+    length = seconds(text)
+    if length <= 0:
+        raise UsageError(f"{text!r} is no time at all; write a duration like 1h")
+    return length
+
+
+@contextmanager
+def _opened(config: Config) -> Iterator[Map]:
+    """The map, to be written; afterwards its orders are kept as text as well."""
+    grants = Map(config.map, "write", config.retention)
+    try:
+        with carrying_out(config.map):
+            yield grants
+            keep_copy(grants)
+    finally:
+        grants.close()
+
+
+def _until(until: float | None) -> str:
+    return "permanently" if until is None else f"until {local(until)}"
+
+
+def _named(order: Bar) -> str:
+    return f"user {shown(order.name)}" if order.subject == "user" else order.name.decode()
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"

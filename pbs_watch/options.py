@@ -1,0 +1,159 @@
+"""Options that several commands share, in groups; :mod:`pbs_watch.cli` says which has which.
+
+Each setting of the configuration file has an option of its name; :mod:`pbs_watch.values` reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_patterns(command: argparse.ArgumentParser) -> None:
+    """Which formats are looked for."""
+    command.add_argument(
+        "--patterns",
+        action="append",
+        metavar="NAME",
+        help="pattern file by name or path, may be given again (default: courier)",
+    )
+    command.add_argument(
+        "--patterns-dir",
+        action="append",
+        metavar="DIR",
+        help="where your own patterns are, may be given again (default: /etc/pbs-watch/patterns)",
+    )
+
+
+def add_map(command: argparse.ArgumentParser, default: str = "/var/lib/pbs-watch") -> None:
+    """Where the map is."""
+    command.add_argument("--map", metavar="DIR", help=f"the map (default: {default})")
+
+
+def add_judging(command: argparse.ArgumentParser) -> None:
+    """Who may be granted, and for how long."""
+    command.add_argument("--window", metavar="D", help="how long a login grants (default: 30m)")
+    command.add_argument(
+        "--session-limit", metavar="D", help="how long an open session holds (default: 4h)"
+    )
+    command.add_argument(
+        "--never",
+        metavar="NET,...",
+        help="networks that are never granted; own, gateway; none clears the list",
+    )
+    command.add_argument(
+        "--windows",
+        action="append",
+        metavar="FORMAT=D|@DOMAIN=D",
+        help="another window for a format or for users of a domain, may be given again",
+    )
+    command.add_argument(
+        "--prefix", metavar="BITS", help="IPv6 addresses granted together: 128 (default) or 64"
+    )
+    command.add_argument(
+        "--only", metavar="NET,...", help="networks that alone are granted; none: all (default)"
+    )
+    command.add_argument(
+        "--ignore-users",
+        action="append",
+        metavar="USER|@DOMAIN",
+        help="logins of this user grant nothing, may be given again; none clears the list",
+    )
+    command.add_argument(
+        "--max-users-per-address", metavar="N", help="more of them are alarming (0: any number)"
+    )
+    command.add_argument(
+        "--max-addresses-per-user", metavar="N", help="more of them are alarming (0: any number)"
+    )
+    command.add_argument(
+        "--over-limit", metavar="HOW", help="alarm (default) or refuse what these two limit"
+    )
+    command.add_argument(
+        "--hosts",
+        action="append",
+        metavar="HOST",
+        help="only lines of this host count, may be given again; none: all hosts",
+    )
+    command.add_argument(
+        "--journal-trust",
+        action="append",
+        metavar="FIELD=VALUE",
+        help="what an entry of the journal must fulfil (default: courierlogger, running as root)",
+    )
+    command.add_argument("--zone", metavar="ZONE", help="zone of stamps without one (local)")
+    command.add_argument(
+        "--cuts", metavar="MODE", help="strict (default), next or off: see README, Forged lines"
+    )
+
+
+def add_control(command: argparse.ArgumentParser) -> None:
+    """What the daemon alone does."""
+    command.add_argument(
+        "--relay-limit",
+        metavar="N/D",
+        help="lookups that may permit for one user in so much time, such as 100/1h; none (default)",
+    )
+    command.add_argument(
+        "--over-relay-limit", metavar="HOW", help="beyond it answer trouble (default) or no"
+    )
+    command.add_argument(
+        "--witness",
+        metavar="HOW",
+        help="ask the kernel for the clients' connections: off (default), hold, alarm, require",
+    )
+    command.add_argument(
+        "--witness-ports",
+        action="append",
+        metavar="PORT",
+        help="ports of the mail server, may be given again (default: 110, 143, 993, 995)",
+    )
+    command.add_argument(
+        "--shadow",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="answer every lookup with no, and say what would have been answered",
+    )
+    command.add_argument(
+        "--retention",
+        metavar="D",
+        help="how long what is over is remembered, with addresses and users (default: 7d)",
+    )
+    command.add_argument(
+        "--audit", metavar="FORM", help="a line for each event: off (default), text or json"
+    )
+
+
+def add_answering(command: argparse.ArgumentParser) -> None:
+    """Where lookups are answered, and what is said."""
+    command.add_argument(
+        "--tcp-table",
+        action="append",
+        metavar="ADDR:PORT",
+        help="answer tcp_table lookups there (default: 127.0.0.1:10041)",
+    )
+    command.add_argument(
+        "--socketmap",
+        action="append",
+        metavar="ADDR:PORT|unix:PATH",
+        help="answer socketmap lookups there",
+    )
+    command.add_argument("--answer", metavar="TEXT", help="the value of a grant (default: OK)")
+    command.add_argument(
+        "--trouble", metavar="HOW", help="tempfail (default) or defer, when we cannot know"
+    )
+    command.add_argument(
+        "--allow-remote",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="allow addresses other than loopback",
+    )
+
+
+def add_subject(command: argparse.ArgumentParser) -> None:
+    """Whom an order is about."""
+    command.add_argument("subject", nargs="?", metavar="ADDRESS", help="an address or a network")
+    command.add_argument("--user", metavar="U", help="a user, as pbs-watch list shows him")
+
+
+def add_note(command: argparse.ArgumentParser) -> None:
+    """What the operator wants to be remembered."""
+    command.add_argument("--note", metavar="TEXT", help="why, for who comes after you")
