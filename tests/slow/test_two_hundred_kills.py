@@ -14,8 +14,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
+from math import inf
 
-from pbs_watch.durations import local
 from tests.daemon import NO, OK, TROUBLE, Daemon, Log, Process, command, until
 from tests.slow.stream import BYSTANDERS, RATE, ROTATE_EVERY, Stream
 
@@ -77,16 +78,17 @@ class Killer:
 
     def _notices(self) -> list[str]:
         """What the daemon said, but for each login and end."""
-        return [one for one in self._daemon.said.splitlines() if ", logged " not in one]
+        return [one for one in self._daemon.said.splitlines() if not one.startswith("time=")]
 
     def _went_on_where_it_stopped(self) -> None:
         """It read again what had not been committed, and nothing that is older."""
         said = self._daemon.said
         assert "not found again" not in said, said
-        logged = re.findall(r", logged (.*)$", said, re.MULTILINE)
+        stamps = re.findall(r"^time=(\S+) event=(?:granted|ended|refused) ", said, re.MULTILINE)
+        logged = [datetime.fromisoformat(stamp).timestamp() for stamp in stamps]
         self.read += len(logged)
-        oldest = min(logged, default="nothing")
-        assert oldest >= local(self._killed_at - UNCOMMITTED), (oldest, self.kills)
+        oldest = min(logged, default=inf)
+        assert oldest >= self._killed_at - UNCOMMITTED, (oldest, self.kills)
 
     def _somebody_logged_in(self) -> str:
         logged = self._stream.logged

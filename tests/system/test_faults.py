@@ -206,8 +206,8 @@ from pbs_watch.grants.store import Map
 grants = Map(Path(sys.argv[1]), sys.argv[2])
 with grants._env.begin(write=sys.argv[2] == "write") as txn:
     if sys.argv[2] == "write":
-        value = txn.get(b"198.18.0.1", db=grants._grants)
-        txn.put(b"198.18.0.99", value, db=grants._grants)
+        value = txn.get(b"198.18.0.1", db=grants._db[b"grants"])
+        txn.put(b"198.18.0.99", value, db=grants._db[b"grants"])
     print("holds", flush=True)
     sys.stdin.read()
 """

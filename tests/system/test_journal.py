@@ -118,8 +118,8 @@ def children(pid: int) -> list[int]:
 
 def said_granted(daemon: Daemon) -> list[str]:
     """The addresses that a daemon which ended said to have granted, in order."""
-    lines = [line for line in daemon.said.splitlines() if line.startswith("pbs-watch: granted: ")]
-    return [line.split()[2] for line in lines]
+    lines = [line for line in daemon.said.splitlines() if " event=granted " in line]
+    return [line.split()[2].removeprefix("address=") for line in lines]
 
 
 # Following
@@ -311,7 +311,7 @@ def test_a_message_of_several_lines_is_one(daemon: Daemon, journal: Written) -> 
 def test_a_user_that_is_not_utf_8(daemon: Daemon, journal: Written) -> None:
     journal.write(entry(b"LOGIN, user=j\xf6rg\xff, ip=[198.18.0.1], port=[1]"))
     granted(daemon, "198.18.0.1")
-    daemon.process.says("user j\\xf6rg\\xff by pop3d")
+    daemon.process.says('user="j\\\\xf6rg\\\\xff" service=pop3d')
 
 
 @pytest.mark.parametrize("size", [504, 20_000, 1_000_000])

@@ -252,12 +252,12 @@ class Story:
 
     def nothing_twice(self) -> None:
         """No login took effect twice in the life of this daemon."""
-        said = Counter(re.findall(r"granted: (\S+) ", self.daemon.said))
+        said = Counter(re.findall(r"event=granted address=(\S+) ", self.daemon.said))
         assert [address for address, count in said.items() if count > 1] == []
 
     def notices(self) -> list[str]:
         """What the daemon said, but for each login."""
-        return [one for one in self.daemon.said.splitlines() if ", logged " not in one]
+        return [one for one in self.daemon.said.splitlines() if not one.startswith("time=")]
 
     def stop(self) -> None:
         self.daemon.stop()
