@@ -22,7 +22,10 @@ DEBIAN12 := build/venv-debian-12
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
 SOURCES := pbs_watch tests benchmarks demo
-FAST := tests --ignore=tests/system --ignore=tests/slow
+# Two at once, and one by one those that measure time or look at a terminal while it changes.
+TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/promise_1_sees_every_login \
+  --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py
+ALONE := tests/promise_1_sees_every_login tests/promise_4_never_waits tests/commands/test_status_and_top.py
 
 .PHONY: run test test-debian12 test-system test-slow lint bench clean
 
@@ -30,10 +33,12 @@ run: $(VENV)/installed-run
 	@$(VENV)/bin/python demo/play.py $(ARGS)
 
 test: lint
-	$(VENV)/bin/python -m pytest $(FAST) $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses 2 $(TOGETHER) $(ARGS)
+	$(VENV)/bin/python -m pytest $(ALONE) $(ARGS)
 
 test-debian12: $(DEBIAN12)/installed
-	$(DEBIAN12)/bin/python -m pytest $(FAST) $(ARGS)
+	$(DEBIAN12)/bin/python -m pytest --numprocesses 2 $(TOGETHER) $(ARGS)
+	$(DEBIAN12)/bin/python -m pytest $(ALONE) $(ARGS)
 
 test-system: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/system $(ARGS)
