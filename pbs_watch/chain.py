@@ -43,6 +43,21 @@ class Counts:
     hits: Counter[str] = field(default_factory=Counter)
     misses: deque[NearMiss] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
 
+    def add(self, later: Counts) -> None:
+        """Add the counts of what came next."""
+        self.lines += later.lines
+        self.suspect += later.suspect
+        self.cuts += later.cuts
+        self.near += later.near
+        self.misses.extend(later.misses)
+        self.hits.update(later.hits)
+        self.judged.add(later.judged)
+        self._seen(later.latest)
+
+    def _seen(self, latest: float | None) -> None:
+        if latest is not None:
+            self.latest = max(latest, self.latest or latest)
+
     def take(self, scanned: Scanned, judged: Judged) -> None:
         """Add what was scanned and judged."""
         self.lines += scanned.lines
@@ -52,8 +67,7 @@ class Counts:
         self.misses.extend(scanned.near)
         self.hits.update(map(_FORMAT, scanned.events))
         self.judged.add(judged)
-        if scanned.latest is not None:
-            self.latest = max(scanned.latest, self.latest or scanned.latest)
+        self._seen(scanned.latest)
 
 
 _FORMAT = attrgetter("format")
@@ -72,12 +86,14 @@ class Fed(NamedTuple):
 class Chain:
     """Scans and judges the blocks of one source after another.
 
-    ``standing``: what is known beyond the lines.
+    ``standing``: what is known beyond the lines.  ``horizon``: epoch seconds; what is over by then
+    need not be collected.
     """
 
     scanner: Scanner
     policy: Policy
     standing: Standing = NOTHING
+    horizon: float = 0.0
     counts: Counts = field(default_factory=Counts)
 
     def feed(
@@ -129,6 +145,7 @@ class Chain:
             standing=self.standing,
             place=place,
             tell=tell,
+            horizon=self.horizon,
         )
         for event in scanned.suspects:
             refuse(into, event, "suspect", place)

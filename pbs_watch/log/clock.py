@@ -60,6 +60,11 @@ class Clock:
         self._ambiguous = False
         """Whether the stamp read last is one of an hour that daylight saving repeats, or skips."""
 
+    @property
+    def years_follow(self) -> bool:
+        """Whether the year of a BSD stamp depends on the stamps read before it."""
+        return self._year is not None
+
     def bsd(self, stamp: bytes, now: float) -> float | None:
         """Epoch seconds of ``Nov 22 08:41:27``."""
         second = int(stamp[-2:])

@@ -79,6 +79,15 @@ class Cuts:
         return self._open > 0 or self._careful > 0
 
     @property
+    def settled(self) -> bool:
+        """Whether nothing is under doubt: what follows is judged as if nothing came before it."""
+        return not self.active and not self._gap
+
+    def clean(self) -> Cuts:
+        """The state of a source in which nothing was cut, with the same mode."""
+        return Cuts(self._mode)
+
+    @property
     def gapped(self) -> bool:
         """Whether there was a gap, so that some tags may be unsettled."""
         return self._gap

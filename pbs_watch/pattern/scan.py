@@ -139,6 +139,11 @@ class Scanner:
         self._origins: dict[bytes, _Origin] = {}
         self._begun = False
 
+    @property
+    def years_follow(self) -> bool:
+        """Whether a stamp's year depends on the stamps before it, so that order matters."""
+        return self._clock.years_follow
+
     def scan(
         self, block: bytes, start: int, end: int, cuts: Cuts, now: float, *, base: int = 0
     ) -> Scanned:
@@ -161,7 +166,7 @@ class Scanner:
         if last is not None and (latest is None or last > latest):
             latest = last
         return Scanned(
-            count_lines(block[start:end]),
+            count_lines(block, start, end),
             going.events,
             going.suspects,
             going.cut_tags,
