@@ -23,6 +23,7 @@ from pbs_watch.options import (
     add_control,
     add_judging,
     add_map,
+    add_metrics,
     add_note,
     add_patterns,
     add_subject,
@@ -117,6 +118,7 @@ def _add_run(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     command.add_argument(
         "-v", "--verbose", action="store_true", help="say each login, end and refusal"
     )
@@ -351,6 +353,7 @@ def _add_check(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     command.set_defaults(command=_lazily("patterns", "check"))
 
 

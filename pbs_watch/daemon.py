@@ -27,9 +27,11 @@ from time import monotonic
 
 from pbs_watch.answer.wire import Answers
 from pbs_watch.errors import PbsWatchError, one_line
+from pbs_watch.exporter import Exporter, exporter_of
 from pbs_watch.handover import Handed
 from pbs_watch.reloads import Reloads, Verdict
 from pbs_watch.service import Connections, Loaded, Service
+from pbs_watch.snapshots import Snapshots
 from pbs_watch.standin import StandIn
 from pbs_watch.supervisor import Supervisor
 
@@ -162,6 +164,14 @@ class Daemon:
     def _serve(self, service: Service) -> None:
         """Turn until the end, and do what signals and ``pbs-watch reload`` ask for."""
         self._wake = service.wake
+        exporter = exporter_of(service.live.config, Snapshots(service.live.status, service.wake))
+        try:
+            self._turn_on(service, exporter)
+        finally:
+            if exporter is not None:
+                exporter.close()
+
+    def _turn_on(self, service: Service, exporter: Exporter | None) -> None:
         reloads = Reloads(self._load, service.wake)
         service.live.also(b"reload", lambda _: {"number": reloads.ask()})
         service.live.also(b"reloaded", lambda number: _told(reloads, number))
@@ -172,6 +182,8 @@ class Daemon:
         while not self._stopping:
             service.turn()
             self._supervisor.feed(monotonic())
+            if exporter is not None:
+                exporter.turn()
             if self._tell:
                 self._tell = False
                 log.warning("%s", service.live.summary())

@@ -40,6 +40,7 @@ from typing import Literal
 
 from pbs_watch.answer import listen
 from pbs_watch.answer.conversation import Conversation, Lookup
+from pbs_watch.answer.latency import Latency
 from pbs_watch.answer.socketmap import Aside, Socketmap
 from pbs_watch.answer.tcp_table import TcpTable
 from pbs_watch.answer.verdict import Verdict
@@ -97,10 +98,10 @@ class Server:
 
     ``lookup`` says what is known about a key at once, or None: the question waits.  It must not
     raise.  ``asides`` answer other socketmap names where :meth:`listen_live` listens, and only
-    there: they show the daemon's state, user names too.  ``report`` gets one line for the log when
-    something is wrong with the sockets, and when it is well again.  ``unix_mode``: permissions of
-    socket files; Postfix connects as another user.  The soft limit of open files is raised to the
-    hard one.
+    there: they show the daemon's state, user names too.  ``report`` gets one line for the log
+    when something is wrong with the sockets, and when it is well again.  ``unix_mode``:
+    permissions of socket files; Postfix connects as another user.  ``latency`` is told how long
+    each lookup took.  The soft limit of open files is raised to the hard one.
     """
 
     def __init__(
@@ -111,10 +112,13 @@ class Server:
         asides: Mapping[bytes, Aside] | None = None,
         allow_remote: bool = False,
         unix_mode: int = 0o666,
+        latency: Latency | None = None,
         report: Callable[[str], None] = _silent,
     ) -> None:
         self.waiting: list[Question] = []
-        self._lookup = lookup
+        self._ask = lookup
+        self._latency = latency
+        self._lookup = lookup if latency is None else self._timed
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
         self._live = Socketmap(answers, asides or {})
@@ -331,8 +335,17 @@ class Server:
             connection = question.connection
             if connection.question is question:
                 connection.question = None
+                if self._latency is not None:
+                    self._latency.observe(self._now - question.arrived)
                 connection.unsent += connection.conversation.settle(decide(question.key))
                 self._say(connection)
+
+    def _timed(self, key: bytes) -> Verdict | None:
+        """As the lookup does; a question's time ends when it is settled."""
+        verdict = self._ask(key)
+        if verdict is not None and self._latency is not None:
+            self._latency.observe(monotonic() - self._now)
+        return verdict
 
     # Connections
 

@@ -28,6 +28,7 @@ PURE = {
     "errors",
     "health",
     "answer/asked",
+    "answer/latency",
     "answer/conversation",
     "answer/lookup",
     "answer/socketmap",
@@ -110,6 +111,7 @@ ONLY = {
         "answer/client",
         "answer/server",
         "answer/listen",
+        "exporter",
         "grants/address",
         "handover",
         "kernel",
@@ -117,8 +119,17 @@ ONLY = {
         "standin",
         "supervisor",
     },
+    "prometheus_client": {"metrics"},
     "zstandard": {"log/decompress"},
-    "threading": {"grants/writer", "log/wake", "answer/server", "reloads", "speaking", "witness"},
+    "threading": {
+        "grants/writer",
+        "log/wake",
+        "answer/server",
+        "exporter",
+        "reloads",
+        "speaking",
+        "witness",
+    },
 }
 """Who may import what, function-level imports included."""
 
