@@ -1,7 +1,8 @@
 """Scanning a large file with several processes.
 
 Each process scans every n-th segment and sends what it found; the caller judges it in order.  That
-gives the same as scanning the whole file, because finding a line depends on no other, except where
+gives the same as scanning the whole file, because finding a line depends on no other (lines are
+joined by the caller), except where
 lines are cut: a segment with a cut, or one that begins while some tag is under doubt, is scanned
 again in order by the caller.
 
@@ -17,13 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from pbs_watch.grants.events import End, Event, Login, NearMiss, Scanned
+from pbs_watch.grants.events import End, Event, Login, NearMiss, Part, Scanned
 
 _LENGTH = 8
 """Bytes of the length before each message of a process."""
 
-_LOGIN = len(Login._fields)
-"""Fields of a login; an end has more."""
+_KINDS: dict[int, type[Event | Part]] = {len(kind._fields): kind for kind in (Login, End, Part)}
+"""What a process sends, by its number of fields."""
 
 Scan = Callable[[int], Scanned | None]
 """Scans a segment, by its number; ``None`` where it held a cut."""
@@ -87,6 +88,5 @@ def _plain(scanned: Scanned) -> tuple[Any, ...]:
     return scanned.lines, events, scanned.latest, near, scanned.nears
 
 
-def _event(fields: tuple[object, ...]) -> Event:
-    kind: type[Event] = Login if len(fields) == _LOGIN else End
-    return tuple.__new__(kind, fields)
+def _event(fields: tuple[object, ...]) -> Event | Part:
+    return tuple.__new__(_KINDS[len(fields)], fields)

@@ -20,6 +20,7 @@ from pbs_watch.chain import Chain, Counts
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.environment import Mode
 from pbs_watch.grants.events import NEAR_MISSES, Scanned
+from pbs_watch.grants.joins import Joins
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.rows import source_id
 from pbs_watch.grants.standing import Connections, Known
@@ -87,8 +88,8 @@ def replay(
     many of its bytes on disk have been read.  Raises :class:`SourceError` and :class:`MapError`.
     """
     started = perf_counter()
-    # The caller's counts, and a standing of our own.
-    chain = replace(chain, standing=Known(grants, lambda: [going.changes], witness))
+    # The caller's counts, and a standing of our own; the files are one log.
+    chain = replace(chain, standing=Known(grants, lambda: [going.changes], witness), joins=Joins())
     going = _Replay(chain, cuts, grants, now if until is None else until, until)
     for path in files:
         going.begin(path)
@@ -162,9 +163,10 @@ class _Replay:
 
     def _take(self, scanned: Scanned) -> None:
         """Judge what was found, each line as when it was new; those after ``until`` do nothing."""
+        self.chain.joins.lost(self.cuts.gaps)
         until = self.until
         if until is not None:
-            events = [event for event in scanned.events if event.time <= until]
+            events = [one for one in scanned.events if one.time is None or one.time <= until]
             scanned = scanned._replace(events=events)
         self.chain.take(scanned, None, self.changes, self._place)
         if self.changes.rows >= _BATCH:
