@@ -12,6 +12,8 @@ from pbs_watch.chain import Chain
 from pbs_watch.config import Config
 from pbs_watch.drain import Pace, Rate, Round
 from pbs_watch.errors import MapError
+from pbs_watch.grants.events import Half, JoinKey
+from pbs_watch.grants.joins import Joins
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.rows import source_id
 from pbs_watch.grants.store import Map
@@ -35,12 +37,14 @@ SLICE = 128 << 10
 class Followed:
     """A source, its cut state, what waits in it, and what of it is already to be saved.
 
+    ``joins``: its lines that wait for a second one; these are saved with the changes they made.
     ``lines``, ``bytes``: read since the start, and ``rate`` of these bytes; ``latest``: epoch
     seconds of the latest line.
     """
 
     source: Source | StandardInput | Journal
     cuts: Cuts
+    joins: Joins
     waiting: int = 0
     saved: object = None
     id: int = 0
@@ -49,13 +53,23 @@ class Followed:
     rate: Rate = field(default_factory=Rate)
     latest: float | None = None
 
-    def start(self, state: SourceState | None, since: float, date_of: DateOf) -> None:
-        """Find the place to read on from: where ``state`` ends, or ``since`` (epoch seconds)."""
+    def start(
+        self,
+        state: SourceState | None,
+        kept: Mapping[JoinKey, Half],
+        since: float,
+        date_of: DateOf,
+    ) -> None:
+        """Find the place to read on from: where ``state`` ends, or ``since`` (epoch seconds).
+
+        ``kept``: what waited to be joined where ``state`` ends.
+        """
         if state is not None:
             try:
                 self.cuts.load(state.cuts)
             except (ValueError, KeyError, TypeError):
                 self.cuts.gap()
+            self.joins.load(kept)
         source = self.source
         if isinstance(source, Source):
             source.start(state.positions if state is not None else (), since, date_of)
@@ -99,32 +113,46 @@ class Reading:
         """Whether something waits to be read, as far as the last look told."""
 
     def _follow(self, name: str, config: Config) -> Followed:
-        found = self._opened(name, config)
-        found.id = source_id(name)
-        return found
-
-    def _opened(self, name: str, config: Config) -> Followed:
-        cuts = Cuts(config.cuts)
+        cuts, known = Cuts(config.cuts), source_id(name)
         notice = partial(self._notices.told, f"log {name}")
         if name == "-":
-            return Followed(StandardInput(cuts.gap, notice), cuts)
+            # What comes while nobody reads is lost: nothing of it waits for the next start.
+            return Followed(StandardInput(cuts.gap, notice), cuts, Joins(), id=known)
+        joins = Joins(known)
         if name.startswith(PREFIX):
-            return Followed(Journal(name, config.journal_trust, cuts.gap, notice), cuts)
-        return Followed(Source(name, cuts.gap, notice), cuts)
+            journal = Journal(name, config.journal_trust, cuts.gap, notice)
+            return Followed(journal, cuts, joins, id=known)
+        return Followed(Source(name, cuts.gap, notice), cuts, joins, id=known)
 
     def start(self, saved: Mapping[str, SourceState]) -> None:
-        """Find the place in each source where reading goes on."""
+        """Find the place in each source where reading goes on; raises :class:`MapError`."""
         for followed in self._followed:
             self._start(followed, saved)
 
     def _start(self, followed: Followed, saved: Mapping[str, SourceState]) -> None:
         now = time()
         scanner = self._chain.scanner
+        state, kept = saved.get(followed.source.name), self._joins(followed.id)
+        if state is None:
+            # Of a place that nobody knows any more.
+            self._pending.making.joins.update(dict.fromkeys((followed.id, key) for key in kept))
         followed.start(
-            saved.get(followed.source.name),
+            state,
+            kept,
             now - self._config.longest_window,
             lambda data: scanner.date_of(data, 0, len(data), now),
         )
+
+    def _joins(self, source: int) -> dict[JoinKey, Half]:
+        """What waits to be joined in a source, committed or not."""
+        kept = self._map.joins(source)
+        for pending in self._pending.changes():
+            for (of, key), row in pending.joins.items():
+                if of == source:
+                    kept.pop(key, None)
+                    if row is not None:
+                        kept[key] = row[1]
+        return kept
 
     def change(self, config: Config) -> None:
         """Follow what other settings name, each from where it was left.
@@ -254,7 +282,9 @@ class Reading:
         tell = None
         if self._trail.written or policy.alarms:
             tell = partial(self._trail.judged, followed.source.name, policy)
-        fed = self._chain.feed(blocks, followed.id, followed.cuts, time(), making, tell=tell)
+        fed = self._chain.feed(
+            blocks, followed.id, followed.cuts, time(), making, joins=followed.joins, tell=tell
+        )
         followed.lines += fed.lines
         if fed.latest is not None:
             followed.latest = max(fed.latest, followed.latest or fed.latest)

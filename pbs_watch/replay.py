@@ -21,6 +21,7 @@ from pbs_watch.chain import Chain, Counts
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.environment import Mode
 from pbs_watch.grants.events import Scanned
+from pbs_watch.grants.joins import Joins
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.rows import source_id
 from pbs_watch.grants.standing import Connections, Known
@@ -88,19 +89,20 @@ def replay(
     many of its bytes on disk have been read.  Raises :class:`SourceError` and :class:`MapError`.
     """
     started = perf_counter()
-    apart = not chain.policy.remembers and not chain.scanner.years_follow
+    alone = not chain.policy.remembers and not chain.scanner.years_follow
     horizon = 0.0
-    if apart and not grants.retention:
+    if alone and not grants.retention:
         # Nobody will ever see what is over by then.
         horizon = _end_at_least(files, chain.scanner, now) if until is None else until
-    # The caller's counts, and a standing of our own.
+    # The caller's counts, and a standing of our own; the files are one log.
     standing = Known(grants, lambda: [going.changes], witness)
-    chain = replace(chain, standing=standing, horizon=horizon)
+    chain = replace(chain, standing=standing, horizon=horizon, joins=Joins())
     going = _Replay(chain, cuts, grants.commit, now if until is None else until, until)
     going.changes.orders = grants.obey().version
+    alone = alone and not chain.scanner.joins
     for path in files:
         going.begin(path)
-        parts = processes if apart and _is_large(path) else 1
+        parts = processes if alone and _is_large(path) else 1
         if parts > 1:
             _in_parts(going, path, parts, partial(progress, path))
         else:
@@ -158,9 +160,10 @@ class _Replay:
 
     def _take(self, scanned: Scanned) -> None:
         """Judge what was found, each line as when it was new; those after ``until`` do nothing."""
+        self.chain.joins.lost(self.cuts.gaps)
         until = self.until
         if until is not None:
-            events = [event for event in scanned.events if event.time <= until]
+            events = [one for one in scanned.events if one.time is None or one.time <= until]
             scanned = scanned._replace(events=events)
         self.chain.take(scanned, None, self.changes, self.place)
         self.store_if_many()
@@ -183,7 +186,7 @@ class _Replay:
 def _in_parts(going: _Replay, path: str, parts: int, progress: Callable[[int], None]) -> None:
     """Take the lines of a large plain file through the chain, by several processes at once.
 
-    That gives the same as one process does, since judging a line depends on no other (``apart`` in
+    That gives the same as one process does, since judging a line depends on no other (``alone`` in
     :func:`replay`), but for lines that are cut: a part that begins while some tag is under doubt is
     done again in order.
     """

@@ -48,6 +48,7 @@ _DATABASES = (
     b"refusals",
     b"orders",
     b"acts",
+    b"joins",
     b"expiry",
     b"sources",
     b"meta",

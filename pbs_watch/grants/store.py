@@ -21,6 +21,7 @@ from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.batch import put
 from pbs_watch.grants.changes import Changes, Hold, SessionKey
 from pbs_watch.grants.environment import BROKEN, CHANGED_ROWS, Environment, Mode
+from pbs_watch.grants.events import Half, JoinKey
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.sweep import Over, Swept, due, sweep
@@ -219,6 +220,15 @@ class Map(Environment):
             try:
                 return dict(rows.unpack_source(value) for _, value in txn.cursor())
             except (ValueError, KeyError, TypeError) as error:
+                raise self._position_lost(error) from None
+
+    def joins(self, source: int) -> dict[JoinKey, Half]:
+        """The lines of a source (its id) that wait for a second one."""
+        with self._errors(), self._env.begin(db=self._db[b"joins"]) as txn:
+            found = _prefixed(txn.cursor(), rows.join_prefix(source))
+            try:
+                return dict(rows.unpack_half(value) for _, value in found)
+            except (ValueError, TypeError) as error:
                 raise self._position_lost(error) from None
 
     def commit(self, changes: Changes) -> list[Over]:

@@ -70,6 +70,8 @@ class Cuts:
         self._open = 0
         self._gap = False
         self._careful = 0
+        self.gaps = 0
+        """How often lines may have been lost, whatever the mode, since this was made."""
         self.version = 0
         """Grows with every change, so that a caller knows when to save the state again."""
 
@@ -118,7 +120,12 @@ class Cuts:
             self.version += 1
 
     def gap(self) -> None:
-        """Lines may have been lost: every tag is under doubt."""
+        """Lines may have been lost before what comes next: every tag is under doubt."""
+        self.gaps += 1
+        self.doubt_all()
+
+    def doubt_all(self) -> None:
+        """Every tag is under doubt."""
         if self._mode != "off":
             self._doubts.clear()
             self._open = 0
@@ -140,7 +147,7 @@ class Cuts:
             if not self._gap:
                 return False
             if len(self._doubts) >= _TAGS:
-                self.gap()
+                self.doubt_all()
             doubt = self._doubts[tag] = _Doubt(_PIECES_TO_COME[self._mode])
             self._open += 1
         if doubt.over():

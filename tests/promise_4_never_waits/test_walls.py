@@ -49,6 +49,7 @@ PURE = {
     "grants/address",
     "grants/changes",
     "grants/events",
+    "grants/joins",
     "grants/judge",
     "grants/orders",
     "grants/pending",
