@@ -162,7 +162,7 @@ def test_where_lines_may_be_lost_nothing_is_joined_over_the_gap() -> None:
         watching.cuts.gap()
         watching.feed(said("passed bob"))
         assert watching.granted == {}
-    loss = b"2026-11-22T08:30:00.000000+00:00 mail rsyslogd: 9 lost due to rate-limiting\n"
+    loss = b"2026-11-22T08:30:00.000000+00:00 mail rsyslogd: 9 messages lost due to rate-limiting\n"
     watching = Watching(mode="off")
     watching.feed(said("from 198.18.0.1"), loss, said("passed bob"))
     assert watching.granted == {}
@@ -388,11 +388,11 @@ def replayed(paths: Iterable[Path], fmt: Format, processes: int) -> tuple[set[st
 
 @pytest.mark.parametrize("processes", [1, 3])
 @pytest.mark.parametrize("forged", [False, True])
-def test_lines_are_joined_over_segments_and_rotated_files(
+def test_lines_are_joined_over_parts_and_rotated_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, *, forged: bool
 ) -> None:
     monkeypatch.setattr(replaying, "_LARGE", 0)
-    monkeypatch.setattr(segments, "SEGMENT", 700)
+    monkeypatch.setattr(segments, "SMALLEST", 700)
     opens = [said(f"from 198.18.0.{n}", n) for n in range(1, 200)]
     logins = [said(f"passed user{n}", n) for n in range(1, 200, 2)]
     expected = {f"198.18.0.{n}" for n in range(1, 200, 2)}
@@ -411,11 +411,11 @@ def test_lines_are_joined_over_segments_and_rotated_files(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_sessions_are_joined_over_segments(
+def test_sessions_are_joined_over_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     monkeypatch.setattr(replaying, "_LARGE", 0)
-    monkeypatch.setattr(segments, "SEGMENT", 700)
+    monkeypatch.setattr(segments, "SMALLEST", 700)
     lines = [session(f"in bob 198.18.0.{n} <s{n}>") for n in range(100)]
     lines += [session(f"gone <s{n}>") for n in range(0, 100, 2)]
     path = tmp_path / "log"
