@@ -25,6 +25,7 @@ from pbs_watch.options import (
     add_map,
     add_note,
     add_patterns,
+    add_places,
     add_subject,
 )
 
@@ -371,6 +372,28 @@ def _add_top(commands: _Commands) -> None:
     command.set_defaults(command=_lazily("top", "run"))
 
 
+def _add_doctor(commands: _Commands) -> None:
+    text = "check the whole set-up: what is fine, what is not, and what mends it"
+    command = _command(commands, "doctor", text)
+    command.add_argument(
+        "--log", action="append", metavar="PATH", help="log to look at, may be given again"
+    )
+    add_patterns(command)
+    add_map(command)
+    add_answering(command)
+    add_judging(command)
+    add_control(command)
+    add_places(command)
+    command.add_argument("-q", "--quiet", action="store_true", help="print only what is not fine")
+    command.add_argument("--json", action="store_true", help="as a JSON object")
+    command.epilog = (
+        "Changes nothing.  Exits with 0 where nothing is wrong; with 1 where something is; what is "
+        "only worth a look, or cannot be seen by this user, does not fail.  docs/doctor.rst "
+        "explains each check."
+    )
+    command.set_defaults(command=_lazily("doctor", "run"))
+
+
 def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """The function of a command's module, which is imported when it runs."""
 
@@ -398,6 +421,7 @@ _COMMANDS = {
     "match": _add_match,
     "check": _add_check,
     "rebuild": _add_rebuild,
+    "doctor": _add_doctor,
     "status": _add_status,
     "top": _add_top,
 }

@@ -1,7 +1,7 @@
 """Whether the followed log is there, fresh, understood, and of one host.  Pure.
 
 The end of the log is scanned as the daemon would, with the same patterns.  That its stamps agree
-with the clock is seen from the file's time of change: the clock that stamped the last line wrote it.
+with the clock is seen from the time at which the file was changed last.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A followed file.  ``trouble``: why it cannot be a log, or be seen; ``readable``: by the
-    daemon's user ``account``, ``None`` where nobody can tell.  ``modified``: epoch seconds.
-    ``journald``, ``syslogd``: whether they are on this host.
+    """A followed file.  ``trouble``: why it cannot be a log.  ``unread``: why its end could not be
+    read, for ``tail``.  ``readable``: by the daemon's user ``account``, ``None`` where nobody can
+    tell.  ``modified``: epoch seconds.  ``journald``, ``syslogd``: whether they are on this host.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Facts:
     journald: bool = False
     syslogd: bool = True
     tail: Tail | None = None
+    unread: str = ""
 
 
 def survey(data: bytes, formats: Sequence[Format], clock: Clock, now: float, mode: Mode) -> Tail:
@@ -122,7 +123,7 @@ def judge(
     yield fine("log-there", f"{name}: {facts.size:,} bytes")
     yield _readable(facts)
     if facts.tail is None:
-        yield unseen("log-patterns", f"{name}: this user cannot read it", "run doctor as root")
+        yield unseen("log-patterns", f"{name}: its lines: {facts.unread}", "run doctor as root")
         return
     tail = facts.tail
     latest = tail.latest if tail.latest is not None else facts.modified

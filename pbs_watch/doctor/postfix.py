@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pbs_watch.doctor.finding import Finding, fine, look, unseen, wrong
 from pbs_watch.doctor.restrictions import Ours, table
-from pbs_watch.doctor.services import LISTS, RECIPIENT, RELAY, Facts, Met, meets
+from pbs_watch.doctor.services import LISTS, RECIPIENT, RELAY, Facts, Met, queue_of, smtp
 from pbs_watch.doctor.tables import chroot, elsewhere, readable, screens
 
 _STOPS = {
@@ -31,12 +31,7 @@ def judge(facts: Facts, ours: Ours) -> Iterator[Finding]:
     if facts.why:
         yield unseen("postfix-asks", f"Postfix's settings cannot be seen: {facts.why}")
         return
-    queue = facts.main.get("queue_directory", "/var/spool/postfix")
-    met = [
-        meets(service, facts.main, ours, queue)
-        for service in facts.services
-        if service.command == "smtpd" and service.kind in {"inet", "pass"}
-    ]
+    queue, met = queue_of(facts), smtp(facts, ours)
     asking = [one for one in met if one.asks]
     yield from _asks(asking, met, ours)
     for one in asking:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pbs_watch.doctor.restrictions import Ours, Step, steps, table, words
+from pbs_watch.doctor.restrictions import Ours, Step, Table, steps, table, words
 
 RELAY, RECIPIENT = "smtpd_relay_restrictions", "smtpd_recipient_restrictions"
 
@@ -83,3 +83,30 @@ def meets(service: Service, main: Mapping[str, str], ours: Ours, queue: str) -> 
 def _asks_us(step: Step, ours: Ours, queue: str) -> bool:
     found = table(step.argument)
     return found is not None and ours.holds(found, queue)
+
+
+def smtp(facts: Facts, ours: Ours) -> list[Met]:
+    """All services of smtpd."""
+    queue = queue_of(facts)
+    return [
+        meets(service, facts.main, ours, queue)
+        for service in facts.services
+        if service.command == "smtpd" and service.kind in {"inet", "pass"}
+    ]
+
+
+def queue_of(facts: Facts) -> str:
+    """Postfix's queue directory, which is its chroot as well."""
+    return facts.main.get("queue_directory", "/var/spool/postfix")
+
+
+def used(met: Iterable[Met]) -> list[Table]:
+    """The tables by which the services ask us."""
+    found = {
+        asked
+        for one in met
+        for name, places in one.asks.items()
+        for place in places
+        if (asked := table(one.lists[name][place].argument)) is not None
+    }
+    return sorted(found, key=lambda asked: asked.text)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pbs_watch.doctor.finding import Finding, fine, look, wrong
 from pbs_watch.doctor.restrictions import SCREENS, Ours, Table, table, words
-from pbs_watch.doctor.services import Facts, Met, Service
+from pbs_watch.doctor.services import Facts, Met, Service, used
 
 
 def screens(met: Met) -> Iterator[Finding]:
@@ -74,15 +74,8 @@ def _socket(service: Service, found: Table, ours: Ours, queue: str) -> Iterator[
 
 def readable(asking: list[Met], facts: Facts) -> Iterator[Finding]:
     """Whether this Postfix can read the tables by which it asks us."""
-    used = {
-        found
-        for one in asking
-        for name, places in one.asks.items()
-        for at in places
-        if (found := table(one.lists[name][at].argument)) is not None
-    }
     allowed = set(words(facts.main.get("proxy_read_maps", "")))
-    for one in sorted(used, key=lambda found: found.text):
+    for one in used(asking):
         needed = {one.kind, "proxy"} if one.proxied else {one.kind}
         missing = sorted(needed - facts.types) if facts.types else []
         if missing:
@@ -97,9 +90,7 @@ def readable(asking: list[Met], facts: Facts) -> Iterator[Finding]:
                 f"{one.text} asks for the map {one.name!r}, which pbs-watch does not have",
                 f"write {one.text.rpartition(':')[0]}:relay",
             )
-        elif one.proxied and one.text.removeprefix("proxy:") not in {
-            text.removeprefix("proxy:") for text in allowed
-        }:
+        elif one.proxied and one.text not in allowed:
             yield wrong(
                 "postfix-tables",
                 f"{one.text} is not among proxy_read_maps, so that proxymap refuses it",
