@@ -77,6 +77,7 @@ PURE = {
     "log/lines",
     "log/position",
     "log/rotation",
+    "selftest/line",
     *(name for name in MODULES if name.startswith("pattern/") and name != "pattern/library"),
 }
 
