@@ -222,6 +222,10 @@ def findings(checked: Subject) -> Iterator[Finding]:
     for name, check in CHECKS:
         try:
             yield from check(checked)
-        except (OSError, PbsWatchError, ValueError, LookupError) as error:
+        except (OSError, PbsWatchError) as error:
             text = str(error).partition("\n")[0]
             yield unseen(name, f"cannot be looked at: {text}", "run doctor as root")
+        except (ValueError, LookupError) as error:
+            # Nobody can say that all is well then.
+            text = f"doctor does not understand what it found ({type(error).__name__}: {error})"
+            yield wrong(name, text.partition("\n")[0], "please report this, with the file or line")

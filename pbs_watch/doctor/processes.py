@@ -113,7 +113,7 @@ def account_of(pid: int) -> Account | None:
         return None
     found = {}
     for name in ("Uid", "Gid", "Groups"):
-        match = re.search(rf"(?m)^{name}:\s*(.*)$", status)
+        match = re.search(rf"(?m)^{name}:[ \t]*(.*)$", status)
         found[name] = [int(word) for word in match[1].split()] if match else []
     if len(found["Uid"]) < 2 or len(found["Gid"]) < 2:
         return None
