@@ -224,20 +224,18 @@ def test_every_finding_is_explained() -> None:
 
 
 def test_an_unprivileged_user_is_told_what_he_cannot_see(sound: Sound) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user")
-    (sound.root / "etc/courier/imapd").chmod(0)
-    sound.log.chmod(0o640)
     with sound.daemon():
+        for path in (sound.root / "etc/courier/imapd", sound.log, sound.map):
+            path.chmod(0)
         done = subprocess.run(
             [*as_user(12345), "doctor", *sound.words],
             env=environment(), capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+        sound.map.chmod(0o750)
     assert done.stderr == ""
-    assert done.returncode in {0, 1}
     unseen = [one for one in done.stdout.splitlines() if one.startswith("unseen")]
     named = {re.split(r"[ :]+", one)[1] for one in unseen}
-    assert named >= {"daemon-runs", "log-readable", "log-patterns", "courier-cure", "map-there"}
+    assert named >= {"daemon-runs", "port-ours", "log-patterns", "courier-cure", "map-there"}
 
 
 def test_a_program_that_hangs_and_a_file_that_is_a_pipe_hold_nobody_up(tmp_path: Path) -> None:
