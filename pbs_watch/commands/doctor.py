@@ -22,7 +22,9 @@ from pbs_watch.doctor.finding import Finding, Level
 from pbs_watch.doctor.places import Places
 from pbs_watch.doctor.subject import Subject
 from pbs_watch.errors import ConfigError, PatternError, UsageError
+from pbs_watch.log.clock import Clock
 from pbs_watch.pattern.format import Format
+from pbs_watch.pattern.scan import Scanner
 
 _WRONG = 1
 
@@ -79,8 +81,9 @@ def _subject(arguments: argparse.Namespace, places: Places) -> Subject:
     formats: Sequence[Format] = ()
     try:
         formats = formats_of(config)
+        Scanner(formats, Clock(config.zone))
     except (PatternError, ConfigError) as error:
-        patterns = str(error)
+        formats, patterns = (), str(error)
     return Subject(config, formats, places, _path(arguments), trouble, patterns)
 
 

@@ -39,7 +39,7 @@ from pbs_watch.doctor.ask import NOBODY, ask
 from pbs_watch.doctor.finding import Finding, fine, unseen, wrong
 from pbs_watch.doctor.processes import command, container, holder, listening, ports
 from pbs_watch.doctor.restrictions import Table
-from pbs_watch.doctor.services import smtp, used
+from pbs_watch.doctor.services import smtp, trusted, used
 from pbs_watch.doctor.subject import Subject
 from pbs_watch.errors import ConfigError, PbsWatchError
 from pbs_watch.kernel import Kernel
@@ -160,7 +160,7 @@ def _courier(checked: Subject) -> Iterator[Finding]:
 
 
 def _postfix(checked: Subject) -> Iterator[Finding]:
-    facts = mail.facts(checked.places)
+    facts = checked.postfix
     yield from postfix.judge(facts, checked.ours)
     for one in used(smtp(facts, checked.ours)):
         yield from _looked_up(checked, one)
@@ -197,7 +197,8 @@ def _host(checked: Subject) -> Iterator[Finding]:
     for facts in checked.logs:
         if facts.tail is not None:
             logins.update(facts.tail.addresses)
-    found = host.Facts(addresses.own(), addresses.gateway(), container(), logins)
+    relaying = trusted(checked.postfix)
+    found = host.Facts(addresses.own(), addresses.gateway(), container(), logins, relaying)
     config = checked.config
     yield from host.judge(found, config.networks(config.never), config.networks(config.only))
 

@@ -156,12 +156,6 @@ def _cure(where: str, found: list[Service], cuts: str) -> Iterator[Finding]:
     if not bare:
         names = ", ".join(one.name for one in found)
         yield fine("courier-cure", f"{names} truncate long lines")
-        if cuts != "off":
-            yield look(
-                "courier-cuts",
-                f'cuts = "{cuts}" though Courier does not cut lines any more',
-                'once all of its services have been restarted, set cuts = "off"',
-            )
 
 
 def _tags(found: list[Service], tags: frozenset[str]) -> Iterator[Finding]:

@@ -18,19 +18,22 @@ _SETTING = 'set never = ["own", "gateway"]'
 @dataclass(frozen=True, slots=True)
 class Facts:
     """``own``: this host's addresses.  ``gateways``: of its default routes.  ``container``: of
-    which kind it is, or empty.  ``logins``: in the logs' ends, by address.
+    which kind it is, or empty.  ``logins``: in the logs' ends, by address.  ``relaying``: Postfix's
+    ``mynetworks``.
     """
 
     own: Sequence[Network] = ()
     gateways: Sequence[Network] = ()
     container: str = ""
     logins: Mapping[bytes, int] = field(default_factory=dict)
+    relaying: Sequence[Network] = ()
 
 
 def judge(facts: Facts, never: Networks, only: Networks) -> Iterator[Finding]:
     """``never``, ``only``: what the settings mean here."""
     yield _gateway(facts, never, only)
     yield _own(facts, never, only)
+    yield from _relaying(facts)
 
 
 def _open(networks: Sequence[Network], never: Networks, only: Networks) -> list[str]:
@@ -89,6 +92,27 @@ def _own(facts: Facts, never: Networks, only: Networks) -> Finding:
             _SETTING,
         )
     return fine("host-own", "this host's own addresses are never granted")
+
+
+def _relaying(facts: Facts) -> Iterator[Finding]:
+    """Whether Postfix lets the gateway relay without asking anybody."""
+    networks = Networks(facts.relaying)
+    inside = [
+        canonical(one).decode() for one in facts.gateways if networks.contains(canonical(one))
+    ]
+    if inside and facts.container:
+        yield wrong(
+            "host-mynetworks",
+            f"Postfix's mynetworks holds the gateway {', '.join(inside)} of this container "
+            f"({facts.container}): whoever comes through it relays without any login",
+            "write in main.cf: mynetworks = 127.0.0.0/8, [::1]/128, and hosts of your own",
+        )
+    elif inside:
+        yield look(
+            "host-mynetworks",
+            f"Postfix's mynetworks holds the gateway {', '.join(inside)}: does it hide clients "
+            "behind its own address?",
+        )
 
 
 def _all_private(own: Sequence[Network]) -> bool:

@@ -30,6 +30,8 @@ _QUARTER = 900.0
 """Zones differ by multiples of a quarter of an hour, at most by 14 hours and 12."""
 _FARTHEST = 26 * 3600.0
 
+_JOURNAL = 'follow the journal: log = ["journal:"], or --log journal:; or install rsyslog'
+
 _SHOWN = 90
 """Characters of a near miss that are shown."""
 
@@ -127,7 +129,7 @@ def judge(
         return
     tail = facts.tail
     latest = tail.latest if tail.latest is not None else facts.modified
-    yield _fresh(name, now - max(latest, facts.modified))
+    yield _fresh(facts, now - max(latest, facts.modified))
     if tail.latest is not None:
         yield _clock(facts, tail, tail.latest, now, zone)
     yield from _patterns(name, tail)
@@ -151,7 +153,7 @@ def _missing(facts: Facts) -> Finding:
         return wrong(
             "log-there",
             f"{facts.name}: there is none, and no syslog daemon that would write it",
-            'follow the journal: log = ["journal:"], or --log journal:; or install rsyslog',
+            _JOURNAL,
         )
     return wrong(
         "log-there",
@@ -176,13 +178,13 @@ def _readable(facts: Facts) -> Finding:
     )
 
 
-def _fresh(name: str, age: float) -> Finding:
+def _fresh(facts: Facts, age: float) -> Finding:
+    name = facts.name
     if age > _STALE:
-        return wrong(
-            "log-fresh",
-            f"{name}: nothing was written for {_span(age)}",
-            "start the syslog daemon, or name the log that is written now",
-        )
+        cure = "start the syslog daemon, or name the log that is written now"
+        if facts.journald and not facts.syslogd:
+            cure = _JOURNAL
+        return wrong("log-fresh", f"{name}: nothing was written for {_span(age)}", cure)
     if age > _QUIET:
         return look(
             "log-fresh", f"{name}: nothing was written for {_span(age)}", "is that usual here?"

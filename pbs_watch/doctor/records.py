@@ -71,6 +71,8 @@ def log_facts(
         account=who,
         size=found.st_size,
         modified=modified,
+        journald=journald,
+        syslogd=writer,
         tail=tail,
         unread=unread,
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pbs_watch.doctor.restrictions import Ours, Step, Table, steps, table, words
+from pbs_watch.errors import UsageError
+from pbs_watch.grants.address import Network, network
 
 RELAY, RECIPIENT = "smtpd_relay_restrictions", "smtpd_recipient_restrictions"
 
@@ -93,6 +95,17 @@ def smtp(facts: Facts, ours: Ours) -> list[Met]:
         for service in facts.services
         if service.command == "smtpd" and service.kind in {"inet", "pass"}
     ]
+
+
+def trusted(facts: Facts) -> list[Network]:
+    """The networks of ``mynetworks``, as far as they stand there as such."""
+    found = []
+    for word in words(facts.main.get("mynetworks", "")):
+        try:
+            found.append(network(word.replace("[", "").replace("]", "")))
+        except UsageError:
+            continue  # a table, a file, or an exception
+    return found
 
 
 def queue_of(facts: Facts) -> str:

@@ -14,10 +14,11 @@ from pbs_watch.answer.client import NobodyAnswersError
 from pbs_watch.commands.state import State, taken
 from pbs_watch.commands.status import told
 from pbs_watch.config import Config
-from pbs_watch.doctor import log, records
+from pbs_watch.doctor import log, mail, records
 from pbs_watch.doctor.look import Account
 from pbs_watch.doctor.places import Places
 from pbs_watch.doctor.restrictions import Ours
+from pbs_watch.doctor.services import Facts as Postfix
 from pbs_watch.log.journal import PREFIX
 from pbs_watch.pattern.format import Format
 
@@ -71,6 +72,11 @@ class Subject:
             for name in dict.fromkeys(self.config.log)
             if name != "-" and not name.startswith(PREFIX)
         ]
+
+    @cached_property
+    def postfix(self) -> Postfix:
+        """What Postfix says of itself."""
+        return mail.facts(self.places)
 
     @cached_property
     def tags(self) -> list[str]:

@@ -367,9 +367,10 @@ def of_courier(files: dict[str, str], cuts: str = "off") -> dict[str, Level]:
     return levels(courier.judge(courier.Facts("/etc/courier", files, {}), cuts, TAGS))
 
 
-def test_a_cured_courier_is_fine_with_cuts_off() -> None:
-    assert of_courier(CURED) == dict.fromkeys(["courier-cure", "courier-tags", "courier-id"], FINE)
-    assert of_courier(CURED, "strict")["courier-cuts"] is LOOK
+@pytest.mark.parametrize("cuts", ["strict", "off"])
+def test_a_cured_courier_is_fine_with_any_cuts(cuts: str) -> None:
+    found = of_courier(CURED, cuts)
+    assert found == dict.fromkeys(["courier-cure", "courier-tags", "courier-id"], FINE)
 
 
 def test_debians_courier_is_worth_a_look_and_wrong_with_cuts_off() -> None:
@@ -656,3 +657,17 @@ def test_a_gateway_that_stands_for_everybody(
 def test_what_is_not_in_only_need_not_be_in_never() -> None:
     found = of_host(BEHIND, only=("198.18.0.0/15",))
     assert found == {"host-gateway": FINE, "host-own": FINE}
+
+
+def test_a_gateway_that_postfix_trusts() -> None:
+    trusting = replace(BEHIND, relaying=[ipaddress.ip_network("10.0.0.0/8")])
+    assert of_host(trusting)["host-mynetworks"] is LOOK
+    assert of_host(replace(trusting, container="docker"))["host-mynetworks"] is WRONG
+    assert "host-mynetworks" not in of_host(replace(BEHIND, relaying=OWN))
+
+
+def test_a_log_that_went_quiet_when_its_syslog_daemon_was_removed() -> None:
+    facts = followed(login("198.18.0.1", at=NOW - 9e5), modified=NOW - 9e5)
+    assert "journal" not in cures(of_log(facts), "log-fresh")
+    gone = replace(facts, journald=True, syslogd=False)
+    assert "--log journal:" in cures(of_log(gone), "log-fresh")

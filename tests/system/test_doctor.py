@@ -26,7 +26,9 @@ RELAY = (
     "  permit_auth_destination, check_client_access {table},\n"
     "  reject_unauth_destination\n"
 )
-MAIN = "compatibility_level = 3.6\nmydestination = inbound.example\n" + RELAY
+MAIN = (
+    "compatibility_level = 3.6\nmydestination = inbound.example\nmynetworks = 127.0.0.0/8\n" + RELAY
+)
 MASTER = """\
 smtp inet n - y - - smtpd
 submission inet n - y - - smtpd
