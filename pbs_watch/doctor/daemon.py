@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pbs_watch.commands.state import State
-from pbs_watch.doctor.finding import Finding, fine, look, unseen, wrong
+from pbs_watch.doctor.finding import Finding, fine, look, many, unseen, wrong
 
 _LAG = 60.0
 """Seconds that a source may be behind before somebody should look."""
@@ -64,7 +64,7 @@ def judge(facts: Facts, wanted: Wanted | None) -> Iterator[Finding]:
     if state.near:
         yield wrong(
             "daemon-near",
-            f"{state.near:,} lines since the start look like a login and fit no pattern",
+            f"{many(state.near, 'line')} since the start look like a login and fit no pattern",
             "pbs-watch status shows the latest, pbs-watch match tells where it fails",
         )
     for reason, what in _TELLING.items():
@@ -73,7 +73,7 @@ def judge(facts: Facts, wanted: Wanted | None) -> Iterator[Finding]:
     if state.warnings:
         yield look(
             "daemon-warned",
-            f"{state.warnings:,} warnings since the start, the last: {state.last_warning}",
+            f"{many(state.warnings, 'warning')} since the start, the last: {state.last_warning}",
         )
 
 
@@ -102,7 +102,9 @@ def _sources(state: State) -> Iterator[Finding]:
         elif source.lag > _LAG:
             yield look("daemon-reads", f"{source.name}: it is {source.lag:.0f} s behind")
         else:
-            yield fine("daemon-reads", f"{source.name}: {source.lines:,} lines read, none waits")
+            yield fine(
+                "daemon-reads", f"{source.name}: {many(source.lines, 'line')} read, none waits"
+            )
 
 
 def _settings(state: State, wanted: Wanted) -> Iterator[Finding]:

@@ -32,6 +32,11 @@ class Finding:
         return f"{self.level.value:<6} {self.check}: {self.text}{cure}"
 
 
+def many(number: int, noun: str) -> str:
+    """``1 line``, ``1,024 lines``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def fine(check: str, text: str) -> Finding:
     """All is well."""
     return Finding(check, Level.FINE, text)

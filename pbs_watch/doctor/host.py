@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pbs_watch.doctor.finding import Finding, fine, look, wrong
+from pbs_watch.doctor.finding import Finding, fine, look, many, wrong
 from pbs_watch.grants.address import Network, Networks, canonical
 
 _SETTING = 'set never = ["own", "gateway"]'
@@ -58,7 +58,7 @@ def _gateway(facts: Facts, never: Networks, only: Networks) -> Finding:
     came = sum(facts.logins.get(canonical(one), 0) for one in facts.gateways)
     private = _all_private(facts.own)
     if grantable and (came or private or facts.container):
-        seen = f", and {came:,} logins came from there" if came else ""
+        seen = f", and {many(came, 'login')} came from there" if came else ""
         return wrong(
             "host-gateway",
             f"this host stands behind {', '.join(grantable)}{inside}{seen}: once granted, "
@@ -72,8 +72,8 @@ def _gateway(facts: Facts, never: Networks, only: Networks) -> Finding:
     if came:
         return look(
             "host-gateway",
-            f"{came:,} logins came from the gateway {names}{inside}, which hides the clients: they "
-            "are refused",
+            f"{many(came, 'login')} came from the gateway {names}{inside}, which hides the "
+            "clients: they are refused",
             "let the mail server see its clients' addresses: forward without NAT, or run it on "
             "the host's network",
         )

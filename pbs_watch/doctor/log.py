@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pbs_watch.doctor.finding import Finding, fine, look, unseen, wrong
+from pbs_watch.doctor.finding import Finding, fine, look, many, unseen, wrong
 from pbs_watch.grants.address import Networks
 from pbs_watch.grants.events import End, Login, NearMiss
 from pbs_watch.log.clock import Clock
@@ -136,13 +136,14 @@ def judge(
     if tail.cuts and cuts == "off":
         yield wrong(
             "log-cuts",
-            f'{name}: {tail.cuts} cut lines, though cuts = "off" says that Courier truncates them',
+            f'{name}: {many(tail.cuts, "cut line")}, though cuts = "off" says that Courier '
+            "truncates them",
             'set cuts = "strict" until Courier\'s cure is configured and Courier restarted',
         )
     elif tail.cuts:
         yield look(
             "log-cuts",
-            f"{name}: {tail.cuts} cut lines: somebody may be trying to forge logins",
+            f"{name}: {many(tail.cuts, 'cut line')}: somebody may be trying to forge logins",
             "let Courier truncate long lines: README, Forged lines",
         )
     yield from _hosts(name, tail, hosts)
@@ -218,16 +219,16 @@ def _patterns(name: str, tail: Tail) -> Iterator[Finding]:
         text = shown(miss.tag + b": " + miss.message)[:_SHOWN]
         yield wrong(
             "log-near",
-            f"{name}: {tail.nears} of its last {tail.lines:,} lines look like a login and fit no "
-            f"pattern, such as {text!r}",
+            f"{name}: {many(tail.nears, 'line')} of its last {tail.lines:,} look like a login and "
+            f"fit no pattern, such as {text!r}",
             "pbs-watch match 'THE LINE' tells where it fails; adapt the pattern in "
             "/etc/pbs-watch/patterns",
         )
     if tail.logins:
         yield fine(
             "log-patterns",
-            f"{name}: {tail.logins:,} logins and {tail.ends:,} session ends in its last "
-            f"{tail.lines:,} lines",
+            f"{name}: {many(tail.logins, 'login')} and {many(tail.ends, 'session end')} in its "
+            f"last {many(tail.lines, 'line')}",
         )
     else:
         what = (
@@ -235,7 +236,7 @@ def _patterns(name: str, tail: Tail) -> Iterator[Finding]:
         )
         yield look(
             "log-patterns",
-            f"{name}: no login in its last {tail.lines:,} lines, of which {what}",
+            f"{name}: no login in its last {many(tail.lines, 'line')}, of which {what}",
             "log in by POP3 or IMAP once, and run doctor again",
         )
 

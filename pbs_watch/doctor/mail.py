@@ -21,8 +21,9 @@ def facts(places: Places) -> Facts:
     where = places.postfix or places.below("/etc/postfix")
     if not where.exists():
         return Facts(installed=False)
-    told = {letter: _postconf(where, f"-{letter}") for letter in ("x", "M", "Px")}
-    for ran in told.values():
+    told = {}
+    for letter in ("x", "M", "Px"):
+        ran = told[letter] = _postconf(where, f"-{letter}")
         if ran.status != 0:
             return Facts(why=ran.why or _first_line(ran.err))
     types = _postconf(where, "-m")

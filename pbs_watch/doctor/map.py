@@ -20,7 +20,8 @@ _OTHERS = 0o007
 class Facts:
     """``path``: the map's folder.  ``hidden``: why it cannot be seen.  ``mode``: of the folder.
     ``strangers``: files in it that are not of the folder's owner, ``owner``.  ``writable``: by the
-    daemon's user ``account``; ``None``: nobody can tell.  ``damage``: what is wrong with the data.
+    daemon's user ``account``; ``None``: nobody can tell.  ``damage``: what is wrong with the data;
+    ``closed``: this user cannot read them.
     ``free``, ``inodes``: bytes and files that fit; ``None`` for any number of files.
     """
 
@@ -28,6 +29,7 @@ class Facts:
     exists: bool = True
     hidden: str = ""
     holds_map: bool = True
+    closed: bool = False
     mode: int = 0o750
     owner: str = ""
     strangers: tuple[str, ...] = ()
@@ -57,6 +59,8 @@ def judge(facts: Facts) -> Iterator[Finding]:
     yield from _room(facts)
     if facts.damage:
         yield wrong("map-whole", facts.damage, "systemctl stop pbs-watch; pbs-watch rebuild")
+    elif facts.holds_map and facts.closed:
+        yield unseen("map-whole", f"{path}: this user may not read the map", "run doctor as root")
     elif facts.holds_map:
         yield fine("map-whole", f"{path}: the map can be read")
     else:

@@ -148,7 +148,8 @@ def map_facts(path: Path, account: Account | None) -> map_.Facts:
     room = os.statvfs(path)
     data = path / DATA
     damage = ""
-    if os.access(data, os.R_OK):
+    closed = not os.access(data, os.R_OK)
+    if not closed:
         try:
             probe(path)
         except MapError as error:
@@ -156,6 +157,7 @@ def map_facts(path: Path, account: Account | None) -> map_.Facts:
     return map_.Facts(
         name,
         holds_map=data in files,
+        closed=closed,
         mode=stat.S_IMODE(found.st_mode),
         owner=owner_of(found.st_uid),
         strangers=tuple(strangers),

@@ -481,6 +481,7 @@ def test_a_sound_map() -> None:
         ({"filesystem": "tmpfs"}, "map-filesystem", LOOK),
         ({"damage": "pages are missing"}, "map-whole", WRONG),
         ({"holds_map": False}, "map-whole", LOOK),
+        ({"closed": True}, "map-whole", UNSEEN),
     ],
 )
 def test_a_map_that_cannot_be_kept(changes: dict[str, Any], check: str, level: Level) -> None:
