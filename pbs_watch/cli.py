@@ -26,6 +26,7 @@ from pbs_watch.options import (
     add_metrics,
     add_note,
     add_patterns,
+    add_places,
     add_subject,
 )
 
@@ -394,6 +395,59 @@ def _add_top(commands: _Commands) -> None:
     command.set_defaults(command=_lazily("top", "run"))
 
 
+def _add_doctor(commands: _Commands) -> None:
+    text = "check the whole set-up: what is fine, what is not, and what mends it"
+    command = _command(commands, "doctor", text)
+    command.add_argument(
+        "--log", action="append", metavar="PATH", help="log to look at, may be given again"
+    )
+    add_patterns(command)
+    add_map(command)
+    add_answering(command)
+    add_judging(command)
+    add_control(command)
+    add_places(command)
+    command.add_argument("-q", "--quiet", action="store_true", help="print only what is not fine")
+    command.add_argument("--json", action="store_true", help="as a JSON object")
+    command.epilog = (
+        "Changes nothing.  Exits with 0 where nothing is wrong; with 1 where something is; what is "
+        "only worth a look, or cannot be seen by this user, does not fail.  docs/doctor.rst "
+        "explains each check."
+    )
+    command.set_defaults(command=_lazily("doctor", "run"))
+
+
+def _add_selftest(commands: _Commands) -> None:
+    text = "follow one marked login from the syslog to its grant, a lookup and its end"
+    command = _command(commands, "selftest", text)
+    command.add_argument(
+        "--scratch",
+        action="store_true",
+        help="through a daemon, a log and a map of its own: touches nothing, needs no rights",
+    )
+    command.add_argument(
+        "--log", action="append", metavar="PATH", help="log that the daemon follows"
+    )
+    add_patterns(command)
+    add_map(command)
+    add_answering(command)
+    command.add_argument(
+        "--wait", metavar="D", default="10s", help="for each link of the chain (default: 10s)"
+    )
+    command.add_argument(
+        "--syslog-socket", type=Path, metavar="PATH", help="(default: the system's, /dev/log)"
+    )
+    command.add_argument(
+        "--postfix-config", type=Path, metavar="DIR", help="(default: /etc/postfix)"
+    )
+    command.add_argument("--json", action="store_true", help="as a JSON list")
+    command.epilog = (
+        "The login is of the user pbs-watch-selftest from an address that nobody has (RFC 5737); "
+        "without --scratch it is revoked at the end.  Exits with 1 where a link is broken."
+    )
+    command.set_defaults(command=_lazily("selftest", "run"))
+
+
 def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """The function of a command's module, which is imported when it runs."""
 
@@ -423,6 +477,8 @@ _COMMANDS = {
     "check": _add_check,
     "rebuild": _add_rebuild,
     "health": _add_health,
+    "doctor": _add_doctor,
+    "selftest": _add_selftest,
     "status": _add_status,
     "top": _add_top,
 }

@@ -6,6 +6,7 @@ Each setting of the configuration file has an option of its name; :mod:`pbs_watc
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_patterns(command: argparse.ArgumentParser) -> None:
@@ -158,6 +159,26 @@ def add_answering(command: argparse.ArgumentParser) -> None:
         default=None,
         help="allow addresses other than loopback",
     )
+
+
+def add_places(command: argparse.ArgumentParser) -> None:
+    """Where the other programs' configuration is."""
+    command.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="where /etc and the like of the other programs begin: a container's file system",
+    )
+    for name, kind, default in (
+        ("postfix", "DIR", "/etc/postfix"),
+        ("courier", "DIR", "/etc/courier"),
+        ("syslog", "FILE", "/etc/rsyslog.conf, or syslog-ng's"),
+        ("logrotate", "FILE", "/etc/logrotate.conf"),
+    ):
+        command.add_argument(
+            f"--{name}-config", type=Path, metavar=kind, help=f"(default: {default} below --root)"
+        )
 
 
 def add_subject(command: argparse.ArgumentParser) -> None:
