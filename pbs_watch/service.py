@@ -158,6 +158,8 @@ class Service:
         with self._map.reading() as tables:
             self._told = last_told(tables)
         self._reading.start(self._map.sources())
+        # At once: what is truncated before any of it was read cannot be told from a new file.
+        self._look_soon()
         if self._holding is not None:
             self._holding.begin()
 
