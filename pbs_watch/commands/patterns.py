@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 
+from pbs_watch import metrics
 from pbs_watch.answer.listen import parse_tcp, refuse_remote
 from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import formats_of, settings
@@ -51,6 +52,8 @@ def check(arguments: argparse.Namespace) -> int:
     for where in config.listening():
         address, _ = parse_tcp(where)
         refuse_remote(where, str(address), allow_remote=config.allow_remote)
+    if config.metrics is not None or config.metrics_file is not None:
+        metrics.require()
     for log in config.log:
         print(f"{log}: {_log(log)}")
     return 0
