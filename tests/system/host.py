@@ -17,6 +17,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ class Host:
             stderr=subprocess.STDOUT,
             text=True,
             cwd="/",
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -132,6 +133,20 @@ class Host:
             )
             said.seek(0)
             assert done.returncode == 0, said.read()
+
+    @contextlib.contextmanager
+    def meanwhile(self, script: str) -> Iterator[None]:
+        """Run a piece of shell on the host again and again, to its end after the last time."""
+        goes_on = self.home / "meanwhile"
+        goes_on.touch()
+        loop = f"while [ -e {goes_on} ]; do {script}; done"
+        with ThreadPoolExecutor(1) as beside:
+            running = beside.submit(self.run, "sh", "-c", loop)
+            try:
+                yield
+            finally:
+                goes_on.unlink()
+            running.result()
 
     @contextlib.contextmanager
     def network(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,15 @@ class Rsyslog:
         """Stop it; what was logged before is in the log."""
         self._host.run("sh", "-c", "kill $(cat /run/rsyslogd.pid)")
         until(lambda: not self._host.path("/run/rsyslogd.pid").exists(), "rsyslogd has ended")
+
+    def stuttering(self) -> AbstractContextManager[None]:
+        """Let it stand still for 20 of every 30 ms: what is logged piles up before it."""
+        pid = self._host.path("/run/rsyslogd.pid").read_text().strip()
+        return self._host.meanwhile(f"kill -STOP {pid}; sleep 0.02; kill -CONT {pid}; sleep 0.01")
+
+    def flooded(self) -> AbstractContextManager[None]:
+        """Let others log some 20,000 lines a second."""
+        return self._host.meanwhile("seq 1000 | logger -p mail.info -t postfix/smtpd; sleep 0.05")
 
     def reopen(self) -> None:
         """What Debian's logrotate does in the end."""
