@@ -243,7 +243,7 @@ class Service:
         self._looks.begin_anew()
         self._commits.soon()
         return [
-            f"{name}: takes a restart; {getattr(old, name)} goes on"
+            f"{name}: takes a restart; until then all is as before"
             for name in _RESTART
             if getattr(config, name) != getattr(old, name)
         ]
