@@ -34,13 +34,17 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 @dataclass
 class Supervisor:
-    """Starts ``words`` with sockets; ``said`` is all of the daemon's log so far."""
+    """Starts ``words`` with sockets; ``said`` is all of the daemon's log so far.
+
+    ``port``: of the TCP sockets, 0 for any.
+    """
 
     home: Path
     words: Sequence[str | Path]
     names: Sequence[str] = ("tcp_table",)
     watchdog: float = 0.0
     more: Sequence[int] = ()
+    port: int = 0
     told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -51,7 +55,7 @@ class Supervisor:
                 one.bind(str(self.home / "relay"))
                 one.listen(100)
             else:
-                one = socket.create_server(("127.0.0.1", 0), backlog=100)
+                one = socket.create_server(("127.0.0.1", self.port), backlog=100)
             self.listeners.append(one)
         self.stored: list[tuple[str, int]] = []
         self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -16,9 +16,10 @@ import pytest
 
 from tests.daemon import until
 from tests.faults import injected
+from tests.supervised import Supervisor
 from tests.system.conftest import MailHost, Watch
 from tests.system.courier import PASSWORD, USERS, WAYS, close, opened
-from tests.system.postfix import INBOUND, OUTSIDE
+from tests.system.postfix import INBOUND, OUTSIDE, TCP
 
 every_way = pytest.mark.parametrize("way", WAYS)
 Clients = Iterator[str]
@@ -242,41 +243,77 @@ def test_logins_while_logrotate_runs(mailhost: MailHost, watch: Watch, clients: 
 # The daemon
 
 
-def test_a_restart_in_the_middle_loses_and_bounces_no_mail(
-    mailhost: MailHost, watch: Watch, clients: Clients
-) -> None:
-    daemon = watch()
-    postfix = mailhost.postfix
-    client = next(clients)
-    mailhost.log_in(client)
+def restarted(mailhost: MailHost, client: str, restart: Callable[[], None]) -> None:
+    """Restart the daemon again and again while mail is sent: none is refused, all is delivered."""
     codes: list[int] = []
     sent: list[str] = []
     over = threading.Event()
 
-    def send() -> None:
+    def send(number: int) -> None:
         while not over.is_set():
-            subject = f"restart {len(codes)}"
-            with postfix.session(client) as session:
+            subject = f"{client} {number} {len(sent)}"
+            with mailhost.postfix.session(client) as session:
                 codes.append(session.rcpt(OUTSIDE))
                 if codes[-1] == 250:
                     assert session.send(subject) == 250
                     sent.append(subject)
 
     with ThreadPoolExecutor() as beside:
-        work = [beside.submit(send) for _ in range(3)]
+        work = [beside.submit(send, number) for number in range(3)]
         try:
             for _ in range(3):
                 before = len(sent)
-                daemon.stop()
-                daemon.start()
+                restart()
                 until(longer(sent, before + 10, *work), "mail goes on")
         finally:
             over.set()
         for one in work:
             one.result()
-    # Postfix itself tries again, ten times, a second apart.
     assert set(codes) == {250}
-    until(lambda: set(sent) <= set(postfix.delivered()), "all mail is delivered")
+    until(lambda: set(sent) <= set(mailhost.postfix.delivered()), "all mail is delivered")
+
+
+def test_a_restart_in_the_middle_loses_and_bounces_no_mail(
+    mailhost: MailHost, watch: Watch, clients: Clients
+) -> None:
+    daemon = watch()
+    client = mailhost.log_in(next(clients))
+
+    def restart() -> None:
+        daemon.stop()
+        daemon.start()
+
+    # Postfix itself tries again, ten times, a second apart.
+    restarted(mailhost, client, restart)
+
+
+def test_with_the_socket_kept_open_a_restart_is_not_even_noticed(
+    mailhost: MailHost, clients: Clients, tmp_path: Path
+) -> None:
+    log = mailhost.rsyslog.log
+    (tmp_path / "empty.toml").touch()
+    words: list[str | Path] = [
+        "run",
+        "--config",
+        tmp_path / "empty.toml",
+        "--map",
+        tmp_path / "map",
+        "--log",
+        log,
+    ]
+    supervisor = Supervisor(tmp_path, words, port=int(TCP.rpartition(":")[2]))
+    try:
+        supervisor.tells("READY=1")
+        client = mailhost.log_in(next(clients))
+        with mailhost.postfix.session(client) as session:
+            assert session.rcpt(OUTSIDE) == 250
+            restarted(mailhost, client, supervisor.restart)
+            assert session.rcpt(OUTSIDE) == 250
+        mailhost.rsyslog.mark()
+        assert "postfix/smtpd" in mailhost.rsyslog.text()
+        assert "warning" not in mailhost.rsyslog.text()
+    finally:
+        supervisor.end()
 
 
 def test_a_login_while_the_daemon_is_stopped_counts_when_it_is_back(
