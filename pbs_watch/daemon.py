@@ -24,16 +24,19 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pbs_watch.answer.wire import Answers
 from pbs_watch.errors import PbsWatchError, one_line
-from pbs_watch.exporter import Exporter, exporter_of
 from pbs_watch.handover import Handed
 from pbs_watch.reloads import Reloads, Verdict
 from pbs_watch.service import Connections, Loaded, Service
 from pbs_watch.snapshots import Snapshots
 from pbs_watch.standin import StandIn
 from pbs_watch.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from pbs_watch.exporter import Exporter
 
 log = logging.getLogger("pbs_watch")
 
@@ -164,7 +167,7 @@ class Daemon:
     def _serve(self, service: Service) -> None:
         """Turn until the end, and do what signals and ``pbs-watch reload`` ask for."""
         self._wake = service.wake
-        exporter = exporter_of(service.live.config, Snapshots(service.live.status, service.wake))
+        exporter = _exporter(service)
         try:
             self._turn_on(service, exporter)
         finally:
@@ -230,6 +233,16 @@ class Daemon:
             self._supervisor.keep(protocol, theirs)
         for connection, _ in connections:
             connection.close()
+
+
+def _exporter(service: Service) -> Exporter | None:
+    """Who tells metrics, where that is wanted."""
+    config = service.live.config
+    if config.metrics is None and config.metrics_file is None:
+        return None
+    from pbs_watch.exporter import exporter_of  # noqa: PLC0415 - 20 ms of every start else
+
+    return exporter_of(config, Snapshots(service.live.status, service.wake))
 
 
 def _told(reloads: Reloads, number: bytes) -> dict[str, object]:

@@ -165,8 +165,6 @@ class Exporter:
 
 def exporter_of(config: Config, snapshots: Snapshots) -> Exporter | None:
     """Who tells the metrics that the settings ask for; nobody's mail depends on it."""
-    if config.metrics is None and config.metrics_file is None:
-        return None
     listener = None
     try:
         metrics.require()

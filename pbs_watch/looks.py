@@ -19,6 +19,9 @@ POLL_BUSY = 0.05
 POLL_IDLE = 1.0
 """Seconds between two looks at the logs, while they grow and when they have not for a while."""
 
+POLL_HURRIED = 0.002
+"""Seconds between two looks while somebody waits for what the logs are about to gain."""
+
 IDLE_AFTER = 1.0
 """Seconds without growth after which watching costs less than polling fast."""
 
@@ -29,6 +32,8 @@ class Looks:
     def __init__(self, reading: Reading, server: Server) -> None:
         self._reading = reading
         self._server = server
+        self.hurried = False
+        """Whether somebody waits for what the logs are about to gain."""
         self._watched: set[int] = set()
         self._grown = self._looked = monotonic()
         self._waker = self._new_waker()
@@ -46,6 +51,8 @@ class Looks:
         return now - self._looked >= self._pause(now)
 
     def _pause(self, now: float) -> float:
+        if self.hurried:
+            return POLL_HURRIED
         return POLL_IDLE if now - self._grown > IDLE_AFTER else POLL_BUSY
 
     def look(self, now: float) -> None:
@@ -59,13 +66,13 @@ class Looks:
         if self._reading.has_pipes or self._watched:
             self._watch_pipes()
 
-    def _soon(self) -> None:
+    def soon(self) -> None:
         """A pipe or a log has something to read."""
         self._looked = 0.0
 
     def _log_changed(self) -> None:
         """Told by another thread; a look that goes on already sees what has changed."""
-        self._soon()
+        self.soon()
         self._server.wake()
 
     def _watch_pipes(self) -> None:
@@ -75,7 +82,7 @@ class Looks:
             for descriptor in self._watched - wanted:
                 self._server.unwatch(descriptor)
             for descriptor in wanted - self._watched:
-                self._server.watch(descriptor, self._soon)
+                self._server.watch(descriptor, self.soon)
             self._watched = wanted
 
     def let_go(self) -> None:
@@ -88,7 +95,7 @@ class Looks:
         """Watch the logs that there are now."""
         self._waker.close()
         self._waker = self._new_waker()
-        self._soon()
+        self.soon()
 
     def close(self) -> None:
         """End the watch for events."""

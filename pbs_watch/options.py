@@ -108,6 +108,12 @@ def add_control(command: argparse.ArgumentParser) -> None:
         help="ports of the mail server, may be given again (default: 110, 143, 993, 995)",
     )
     command.add_argument(
+        "--miss-wait",
+        metavar="D",
+        help="how long a miss waits for the login of a client that the kernel knows to be "
+        "connected to the mail server, such as 0.2s; none (default)",
+    )
+    command.add_argument(
         "--shadow",
         action=argparse.BooleanOptionalAction,
         default=None,

@@ -45,6 +45,7 @@ from pbs_watch.rounds import Rounds
 from pbs_watch.sessions import Sessions
 from pbs_watch.tidying import Tidying
 from pbs_watch.trail import Trail
+from pbs_watch.waits import Waits
 
 log = logging.getLogger("pbs_watch")
 
@@ -114,7 +115,9 @@ class Service:
             self._chain.standing = self._sessions.standing
             self._looks = Looks(self._reading, self._server)
             opened.callback(self._looks.close)
-            self._rounds = Rounds(self._server, self._reading, self._looks, self._lookup)
+            waits = Waits(config, self._lookup, self._notices)
+            self._rounds = Rounds(self._server, self._reading, self._looks, self._lookup, waits)
+            opened.callback(self._rounds.close)
             self._tidying = Tidying(
                 config,
                 self._map,
@@ -211,6 +214,10 @@ class Service:
             if sessions.wanted != (config.witness, config.witness_ports):
                 sessions = self._new_sessions(config)
                 undoing.callback(sessions.close)
+            waits = self._rounds.waits
+            if waits.wanted != (config.miss_wait, config.witness_ports):
+                waits = Waits(config, self._lookup, self._notices)
+                undoing.callback(waits.close)
             self._speak(config)
             undoing.callback(self._speak, old)
             undoing.callback(self._ports.close, self._ports.open_more(config))
@@ -222,6 +229,8 @@ class Service:
             self._sessions.close()
             self._sessions = sessions
             sessions.begin()
+        if waits is not self._rounds.waits:
+            self._rounds.change(waits)
         self._chain.scanner, self._chain.policy = loaded.scanner, policy
         self._chain.standing = sessions.standing
         self._count_formats(loaded)
@@ -234,7 +243,7 @@ class Service:
         self._looks.begin_anew()
         self._commits.soon()
         return [
-            f"{name}: takes a restart; {getattr(old, name)} goes on"
+            f"{name}: takes a restart; until then all is as before"
             for name in _RESTART
             if getattr(config, name) != getattr(old, name)
         ]
@@ -256,6 +265,8 @@ class Service:
         self._reading.obey()
         self._tidying.begin(monotonic())
         self._reading.start(self._map.sources())
+        # At once: what is truncated before any of it was read cannot be told from a new file.
+        self._looks.soon()
         self._sessions.begin()
 
     def take_over(self, connections: Connections) -> None:
@@ -286,9 +297,10 @@ class Service:
             self._reading.obey()  # lookups do so by themselves
             self._looks.look(now)
             self._rounds.looked()
-        if self._reading.behind:
+        if grown := self._reading.behind:
             self._read(now)
         self._rounds.end()
+        self._rounds.wait_no_more(now, grown=grown)
         if self._map.broken:
             self._sessions.mend(self._commits, now)
         self._sessions.end(self._trail, self._commits)

@@ -89,6 +89,15 @@ class Lookup:
         """The verdict when the log cannot be drained: what is known already is still said."""
         return self.ask(key) or self._answer(literal(key) or key, self._clock(), _UNKNOWN)
 
+    def missing(self, key: bytes) -> bytes | None:
+        """The address that ``key`` is, if all that is known lets nobody relay from there.
+
+        Counts nothing.
+        """
+        address = literal(key)
+        known = address is None or self._known(address, self._clock()) is not None
+        return None if known else address
+
     def _known(self, address: bytes, now: float) -> Verdict | None:
         try:
             return _FOUND if self._map.allows(address, now, self._pending) else None

@@ -49,7 +49,7 @@ def check(arguments: argparse.Namespace) -> int:
     for fmt in formats:
         rules, examples = counted(len(fmt.rules), "rule"), counted(len(fmt.examples), "example")
         print(f"{fmt.path}: {fmt.name}: {rules}, {examples}: fine")
-    for where in config.listening():
+    for where in (*config.listening(), *filter(None, [config.metrics])):
         address, _ = parse_tcp(where)
         refuse_remote(where, str(address), allow_remote=config.allow_remote)
     if config.metrics is not None or config.metrics_file is not None:
