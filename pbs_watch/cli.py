@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A user name that the terminal's encoding lacks is no reason to end.
             sys.stdout.reconfigure(errors="backslashreplace")
         words = sys.argv[1:] if argv is None else argv
-        arguments = _parser(words[0] if words else "").parse_args(words)
+        arguments = parser(words[0] if words else "").parse_args(words)
         status: int = arguments.command(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -79,16 +79,16 @@ def _complain(error: PbsWatchError) -> None:
     print(f"pbs-watch: {line}", file=sys.stderr)
 
 
-def _parser(asked: str) -> argparse.ArgumentParser:
+def parser(asked: str = "") -> argparse.ArgumentParser:
     """The parser for the command ``asked``, for all of them where it is none."""
-    parser = _Parser(prog="pbs-watch", description="pop-before-smtp beside Courier and Postfix")
-    parser.add_argument("--version", action="version", version=f"pbs-watch {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole = _Parser(prog="pbs-watch", description="pop-before-smtp beside Courier and Postfix")
+    whole.add_argument("--version", action="version", version=f"pbs-watch {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # Only the command that is asked for: building them all takes longer than a lookup.
     adding = _COMMANDS.get(asked)
     for add in (adding,) if adding is not None else _COMMANDS.values():
         add(commands)
-    return parser
+    return whole
 
 
 if TYPE_CHECKING:
