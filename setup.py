@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from setuptools import Command, setup
-from setuptools.command.install import install  # noqa: F401 - before distutils, which it replaces
-from distutils.command.install_data import install_data  # isort: skip
+
+from distutils.command.install_data import install_data  # setuptools' own, which comes first
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))  # a build with PEP 517 does not look here
@@ -67,8 +67,8 @@ def completions(folder: Path) -> dict[str, Path]:
 
 def _complete_files(shtab: object, parser: argparse.ArgumentParser) -> None:
     """What an option takes is told by its metavar."""
-    for action in parser._actions:  # noqa: SLF001 - as shtab itself does
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _complete_files(shtab, command)
         elif action.metavar in {"FILE", "PATH"}:

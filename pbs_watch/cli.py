@@ -371,6 +371,35 @@ def _add_top(commands: _Commands) -> None:
     command.set_defaults(command=_lazily("top", "run"))
 
 
+def _add_setup(commands: _Commands) -> None:
+    text = "show or make the changes of Postfix's, Courier's and our own settings"
+    command = commands.add_parser("setup", help=text, description=text, allow_abbrev=False)
+    parts = command.add_subparsers(title="parts", metavar="PART", required=True)
+    part = _command(parts, "postfix", "have main.cf ask pbs-watch about relay attempts")
+    _add_change(part)
+    part.add_argument("--table", metavar="TYPE:NAME", help="ask this table (default: by settings)")
+    part.add_argument("--postfix-config", type=Path, metavar="DIR", help="where main.cf is")
+    part.set_defaults(command=_lazily("setup", "postfix"))
+    part = _command(parts, "courier", "have Courier's logger truncate long lines")
+    _add_change(part)
+    part.add_argument(
+        "--courier-config", type=Path, metavar="DIR", help="its files (default: /etc/courier)"
+    )
+    part.set_defaults(command=_lazily("setup", "courier"))
+    part = _command(parts, "config", "set settings in the file, and leave all else in it alone")
+    part.add_argument(
+        "settings", nargs="+", metavar="SETTING=VALUE", help="without a VALUE: take it out"
+    )
+    part.set_defaults(command=_lazily("setup", "config"))
+
+
+def _add_change(part: argparse.ArgumentParser) -> None:
+    change = part.add_mutually_exclusive_group()
+    change.add_argument("--show", action="store_true", help="what would change (the default)")
+    change.add_argument("--apply", action="store_true", help="make the change")
+    change.add_argument("--undo", action="store_true", help="take out exactly what was put in")
+
+
 def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """The function of a command's module, which is imported when it runs."""
 
@@ -400,4 +429,5 @@ _COMMANDS = {
     "rebuild": _add_rebuild,
     "status": _add_status,
     "top": _add_top,
+    "setup": _add_setup,
 }

@@ -62,6 +62,9 @@ PURE = {
     "log/lines",
     "log/position",
     "log/rotation",
+    "setup/restrictions",
+    "setup/tcpdopts",
+    "setup/toml",
     *(name for name in MODULES if name.startswith("pattern/") and name != "pattern/library"),
 }
 
@@ -96,8 +99,9 @@ HARMLESS = {
 EXCEPTIONS = {
     "grants/address": {"socket.AF_INET", "socket.AF_INET6", "socket.inet_ntop", "socket.inet_pton"},
     "pattern/grammar": {"pyparsing"},
+    "setup/toml": {"tomllib"},
 }
-"""Values and conversions of addresses; and pyparsing, which works on text alone."""
+"""Values and conversions of addresses; and pyparsing and tomllib, which work on text alone."""
 
 ONLY = {
     "lmdb": {"grants/environment", "grants/store", "grants/tables", "grants/probe"},
