@@ -40,8 +40,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pbs_watch import __version__
 from pbs_watch.errors import MapError
@@ -86,7 +87,8 @@ class Live:
         lookup: Lookup,
         notices: Notices,
     ) -> None:
-        self._config = config
+        self.config = config
+        """The settings that count now."""
         self._map = grants
         self._reading = reading
         self._counts = counts
@@ -95,16 +97,37 @@ class Live:
         self._notices = notices
         self._started = time()
         self._began = monotonic()
+        self._also: dict[bytes, Callable[[bytes], object]] = {}
+
+    def also(self, word: bytes, tell: Callable[[bytes], object]) -> None:
+        """Answer keys that begin with ``word`` too; ``tell`` gets the rest and gives JSON's."""
+        self._also[word] = tell
 
     def answer(self, key: bytes) -> bytes | None:
         """The state as JSON, in ASCII; ``None`` for a key that is not known."""
         if key == STATUS:
-            return json.dumps(self._status()).encode()
+            return json.dumps(self.status()).encode()
+        word, _, rest = key.partition(b" ")
+        if (tell := self._also.get(word)) is not None:
+            return json.dumps(tell(rest)).encode()
         if key.startswith(ASKED):
             address = literal(key.removeprefix(ASKED))
             if address is not None:
                 return json.dumps(self._about(address)).encode()
         return None
+
+    def summary(self) -> str:
+        """How the daemon is, in a line for people: no addresses, no users."""
+        state = self.status()
+        lookups = state["lookups"]
+        answered = lookups["found"] + lookups["absent"] + lookups["unknown"]
+        known = state["map"]
+        words = [
+            f"{known['grants']:,} grants" if "grants" in known else "the map cannot be read",
+            f"{state['logins']:,} logins and {answered:,} lookups since the start",
+            *(_following(one) for one in state["sources"]),
+        ]
+        return "; ".join(words)
 
     def _about(self, address: bytes) -> dict[str, object]:
         """When an address was looked up last, and what lookups of it meet beside the grants."""
@@ -112,13 +135,14 @@ class Live:
         return {
             "time": None if last is None else last[0],
             "answer": None if last is None else last[1].value,
-            "shadow": self._config.shadow,
+            "shadow": self.config.shadow,
             "limited": self._lookup.limits(address),
         }
 
-    def _status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
+        """The state, as JSON takes it."""
         counts, judged, now = self._counts, self._counts.judged, time()
-        config = self._config
+        config = self.config
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -172,6 +196,15 @@ def _source(followed: Followed, now: float) -> dict[str, object]:
         "readable": not followed.source.blind,
         "searching": bool(getattr(followed.source, "unsure", False)),
     }
+
+
+def _following(source: Mapping[str, Any]) -> str:
+    if not source["readable"]:
+        return f"{source['name']} cannot be read"
+    if source["searching"]:
+        return f"searching the place in {source['name']}"
+    behind = f", {source['waiting']:,} bytes behind" if source["waiting"] else ""
+    return f"following {source['name']}{behind}"
 
 
 def _near(miss: NearMiss) -> dict[str, object]:

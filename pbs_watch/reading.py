@@ -93,36 +93,73 @@ class Reading:
         self._map = grants
         self._notices = notices
         self._trail = trail
-        self._followed = [self._follow(name) for name in dict.fromkeys(config.log)]
+        self._followed = [self._follow(name, config) for name in dict.fromkeys(config.log)]
         self._pace = Pace()
-        self.has_pipes = any(not isinstance(one.source, Source) for one in self._followed)
         self.behind = False
         """Whether something waits to be read, as far as the last look told."""
 
-    def _follow(self, name: str) -> Followed:
-        found = self._opened(name)
+    def _follow(self, name: str, config: Config) -> Followed:
+        found = self._opened(name, config)
         found.id = source_id(name)
         return found
 
-    def _opened(self, name: str) -> Followed:
-        cuts = Cuts(self._config.cuts)
+    def _opened(self, name: str, config: Config) -> Followed:
+        cuts = Cuts(config.cuts)
+        notice = partial(self._notices.told, f"log {name}")
         if name == "-":
-            return Followed(StandardInput(cuts.gap, log.warning), cuts)
+            return Followed(StandardInput(cuts.gap, notice), cuts)
         if name.startswith(PREFIX):
-            trust = self._config.journal_trust
-            return Followed(Journal(name, trust, cuts.gap, log.warning), cuts)
-        return Followed(Source(name, cuts.gap, log.warning), cuts)
+            return Followed(Journal(name, config.journal_trust, cuts.gap, notice), cuts)
+        return Followed(Source(name, cuts.gap, notice), cuts)
 
     def start(self, saved: Mapping[str, SourceState]) -> None:
         """Find the place in each source where reading goes on."""
+        for followed in self._followed:
+            self._start(followed, saved)
+
+    def _start(self, followed: Followed, saved: Mapping[str, SourceState]) -> None:
         now = time()
         scanner = self._chain.scanner
-        for followed in self._followed:
-            followed.start(
-                saved.get(followed.source.name),
-                now - self._config.longest_window,
-                lambda data: scanner.date_of(data, 0, len(data), now),
-            )
+        followed.start(
+            saved.get(followed.source.name),
+            now - self._config.longest_window,
+            lambda data: scanner.date_of(data, 0, len(data), now),
+        )
+
+    def change(self, config: Config) -> None:
+        """Follow what other settings name, each from where it was left.
+
+        Raises :class:`SourceError` or :class:`MapError`: then all is as before.
+        """
+        saved = self._map.sources()
+        again = config.journal_trust != self._config.journal_trust
+        kept = {
+            one.source.name: one
+            for one in self._followed
+            if not (again and isinstance(one.source, Journal))
+        }
+        names = dict.fromkeys(config.log)
+        now = {name: kept.get(_known_as(name)) or self._follow(name, config) for name in names}
+        for pending in self._pending.changes():
+            saved |= pending.sources
+        staying = {id(one) for one in now.values()}
+        for one in self._followed:
+            one.cuts.judge_as(config.cuts)
+            if id(one) not in staying:
+                if (state := one.state()) is not None:
+                    name = one.source.name
+                    saved[name] = self._pending.making.sources[name] = state
+                one.source.close()
+        known = {id(one) for one in self._followed}
+        self._config, self._followed = config, list(now.values())
+        for one in self._followed:
+            if id(one) not in known:
+                self._start(one, saved)
+
+    @property
+    def has_pipes(self) -> bool:
+        """Whether something else than files is read."""
+        return any(not isinstance(one.source, Source) for one in self._followed)
 
     def close(self) -> None:
         """Let go of all sources."""
@@ -251,3 +288,8 @@ class Reading:
             state = followed.state()
             if state is not None:
                 self._pending.making.sources[followed.source.name] = state
+
+
+def _known_as(name: str) -> str:
+    """The name of the source that a setting names."""
+    return name if name == "-" or name.startswith(PREFIX) else Source.known_as(name)

@@ -58,9 +58,14 @@ class Lookup:
         self._pending = pending
         self._clock = clock
         self._trouble = trouble
-        self._rules = rules or Rules()
-        self._plain = rules is None or (rules.relays is None and not rules.shadow)
         self.asked = Asked()
+        self.rules = rules or Rules()
+        self.rule(self.rules)
+
+    def rule(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self.rules = rules
+        self._plain = rules.relays is None and not rules.shadow
 
     def ask(self, key: bytes) -> Verdict | None:
         """The verdict as far as it is known; ``None``: absent unless the log has gained a login."""
@@ -106,7 +111,7 @@ class Lookup:
         return verdict
 
     def _ruled(self, address: bytes, now: float, verdict: Verdict) -> Verdict:
-        rules = self._rules
+        rules = self.rules
         if verdict is _FOUND and rules.relays is not None:
             # What the operator allows is nobody's to count, nor what nobody is known to have got.
             allowed = self._map.orders.allowed(address, now) is not None
@@ -123,7 +128,7 @@ class Lookup:
 
     def limits(self, address: bytes) -> bool:
         """Whether a lookup of ``address`` would meet the relay limit now."""
-        relays, now = self._rules.relays, self._clock()
+        relays, now = self.rules.relays, self._clock()
         if relays is None or self._map.orders.allowed(address, now) is not None:
             return False
         user = self._user(address)

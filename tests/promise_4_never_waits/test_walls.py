@@ -26,6 +26,7 @@ PURE = {
     "drain",
     "durations",
     "errors",
+    "health",
     "answer/asked",
     "answer/conversation",
     "answer/lookup",
@@ -107,11 +108,21 @@ ONLY = {
     "lmdb": {"grants/environment", "grants/store", "grants/tables", "grants/probe"},
     "pyparsing": {"pattern/grammar"},
     "watchdog": {"log/wake"},
-    "select": {"answer/server", "answer/listen"},
+    "select": {"answer/server", "answer/listen", "speaking", "supervisor"},
     "selectors": {"answer/server", "answer/listen"},
-    "socket": {"answer/client", "answer/server", "answer/listen", "grants/address", "kernel"},
+    "socket": {
+        "answer/client",
+        "answer/server",
+        "answer/listen",
+        "grants/address",
+        "handover",
+        "kernel",
+        "service",
+        "standin",
+        "supervisor",
+    },
     "zstandard": {"log/decompress"},
-    "threading": {"grants/writer", "log/wake", "answer/server", "commands/run", "witness"},
+    "threading": {"grants/writer", "log/wake", "answer/server", "reloads", "speaking", "witness"},
 }
 """Who may import what, function-level imports included."""
 
