@@ -13,9 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from setuptools import Command, setup
-
-from distutils.command.install_data import install_data  # setuptools' own, which comes first
+from setuptools import Command, Distribution, setup
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))  # a build with PEP 517 does not look here
@@ -94,7 +92,7 @@ class Pages(Command):
             print(page)
 
 
-class InstallData(install_data):
+class InstallData(Distribution().get_command_class("install_data")):  # type: ignore[misc]
     """Installs what is shared, and makes what is not kept in the repository."""
 
     def run(self) -> None:
