@@ -22,7 +22,7 @@ VENV := .venv
 DEBIAN12 := build/venv-debian-12
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
-SOURCES := pbs_watch tests benchmarks demo
+SOURCES := pbs_watch tests benchmarks demo setup.py
 # Two at once, and one by one those that measure time or look at a terminal while it changes.
 TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/promise_1_sees_every_login \
   --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py

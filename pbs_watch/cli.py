@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A user name that the terminal's encoding lacks is no reason to end.
             sys.stdout.reconfigure(errors="backslashreplace")
         words = sys.argv[1:] if argv is None else argv
-        arguments = _parser(words[0] if words else "").parse_args(words)
+        arguments = parser(words[0] if words else "").parse_args(words)
         status: int = arguments.command(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -79,16 +79,16 @@ def _complain(error: PbsWatchError) -> None:
     print(f"pbs-watch: {one_line(error)}", file=sys.stderr)
 
 
-def _parser(asked: str) -> argparse.ArgumentParser:
+def parser(asked: str = "") -> argparse.ArgumentParser:
     """The parser for the command ``asked``, for all of them where it is none."""
-    parser = _Parser(prog="pbs-watch", description="pop-before-smtp beside Courier and Postfix")
-    parser.add_argument("--version", action="version", version=f"pbs-watch {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole = _Parser(prog="pbs-watch", description="pop-before-smtp beside Courier and Postfix")
+    whole.add_argument("--version", action="version", version=f"pbs-watch {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # Only the command that is asked for: building them all takes longer than a lookup.
     adding = _COMMANDS.get(asked)
     for add in (adding,) if adding is not None else _COMMANDS.values():
         add(commands)
-    return parser
+    return whole
 
 
 if TYPE_CHECKING:
@@ -448,6 +448,35 @@ def _add_selftest(commands: _Commands) -> None:
     command.set_defaults(command=_lazily("selftest", "run"))
 
 
+def _add_setup(commands: _Commands) -> None:
+    text = "show or make the changes of Postfix's, Courier's and our own settings"
+    command = commands.add_parser("setup", help=text, description=text, allow_abbrev=False)
+    parts = command.add_subparsers(title="parts", metavar="PART", required=True)
+    part = _command(parts, "postfix", "have main.cf ask pbs-watch about relay attempts")
+    _add_change(part)
+    part.add_argument("--table", metavar="TYPE:NAME", help="ask this table (default: by settings)")
+    part.add_argument("--postfix-config", type=Path, metavar="DIR", help="where main.cf is")
+    part.set_defaults(command=_lazily("setup", "postfix"))
+    part = _command(parts, "courier", "have Courier's logger truncate long lines")
+    _add_change(part)
+    part.add_argument(
+        "--courier-config", type=Path, metavar="DIR", help="its files (default: /etc/courier)"
+    )
+    part.set_defaults(command=_lazily("setup", "courier"))
+    part = _command(parts, "config", "set settings in the file, and leave all else in it alone")
+    part.add_argument(
+        "settings", nargs="+", metavar="SETTING=VALUE", help="without a VALUE: take it out"
+    )
+    part.set_defaults(command=_lazily("setup", "config"))
+
+
+def _add_change(part: argparse.ArgumentParser) -> None:
+    change = part.add_mutually_exclusive_group()
+    change.add_argument("--show", action="store_true", help="what would change (the default)")
+    change.add_argument("--apply", action="store_true", help="make the change")
+    change.add_argument("--undo", action="store_true", help="take out exactly what was put in")
+
+
 def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """The function of a command's module, which is imported when it runs."""
 
@@ -481,4 +510,5 @@ _COMMANDS = {
     "selftest": _add_selftest,
     "status": _add_status,
     "top": _add_top,
+    "setup": _add_setup,
 }

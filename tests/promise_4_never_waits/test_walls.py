@@ -81,6 +81,9 @@ PURE = {
     "log/position",
     "log/rotation",
     "selftest/line",
+    "setup/restrictions",
+    "setup/tcpdopts",
+    "setup/toml",
     *(name for name in MODULES if name.startswith("pattern/") and name != "pattern/library"),
 }
 
@@ -117,8 +120,10 @@ EXCEPTIONS = {
     "doctor/rotation": {"fnmatch.fnmatchcase", "pathlib.PurePosixPath"},
     "grants/address": {"socket.AF_INET", "socket.AF_INET6", "socket.inet_ntop", "socket.inet_pton"},
     "pattern/grammar": {"pyparsing"},
+    "setup/toml": {"tomllib"},
 }
-"""Values and conversions of addresses and paths; shlex and pyparsing, which work on text alone."""
+"""Values and conversions of addresses and paths; shlex, pyparsing and tomllib, which work on text
+alone."""
 
 ONLY = {
     "lmdb": {"grants/environment", "grants/store", "grants/tables", "grants/probe"},
