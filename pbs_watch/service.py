@@ -26,6 +26,7 @@ from pbs_watch.drain import Round, overdue
 from pbs_watch.errors import ListenError, MapError
 from pbs_watch.grants.acts import acts_after, last_told
 from pbs_watch.grants.changes import Refusal, RefusalKey
+from pbs_watch.grants.copy import adopt
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.relays import Relays
@@ -401,4 +402,10 @@ def _opened(config: Config) -> Map:
     if grants.upgraded_from is not None:
         was, now = grants.upgraded_from, SCHEMA.decode()
         log.warning("%s: the map had schema %s, upgraded to %s", config.map, was, now)
+    try:
+        if orders := adopt(grants, time()):
+            log.warning("%s: a new map; %d orders taken over from their copy", config.map, orders)
+    except MapError:
+        grants.close()
+        raise
     return grants

@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pbs_watch.commands.forms import counted, shown
 from pbs_watch.commands.settings import operator, settings
@@ -18,9 +16,8 @@ from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
 from pbs_watch.grants import hand
 from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
-from pbs_watch.grants.copy import keep_copy
+from pbs_watch.grants.copy import ordering
 from pbs_watch.grants.orders import WIDEST, Allow, Bar
-from pbs_watch.grants.owner import carrying_out
 from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.strike import Struck
@@ -50,7 +47,7 @@ def allow(arguments: argparse.Namespace) -> int:
     elif arguments.length is not None:
         until = now + _length(arguments.length)
     order = Allow(subject, now, until, arguments.note or "")
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         hand.allow(grants, order, operator())
     print(f"{subject.decode()} may relay {_until(until)}")
     return 0
@@ -73,7 +70,7 @@ def unblock(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     now = time.time()
     order = _subject(arguments, now, now)
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         ended = hand.unblock(grants, order, operator())
         wider = None
         if order.subject == "network":
@@ -95,7 +92,7 @@ def expire(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     os.nice(_NICENESS)
     now = time.time()
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         if arguments.older_than is None:
             swept = hand.sweep(grants, now)
             print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
@@ -111,7 +108,7 @@ def forget(arguments: argparse.Namespace) -> int:
     """Remove all that is remembered of a user."""
     config = settings(arguments)
     user = _bytes(arguments.user)
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         found = hand.forget(grants, user, operator(), time.time())
     told = ", ".join(counted(number, what) for what, number in found.items() if number)
     print(f"removed: {told}" if told else f"nothing is remembered of {shown(user)}")
@@ -123,7 +120,7 @@ def forget(arguments: argparse.Namespace) -> int:
 def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> int:
     config = settings(arguments)
     order = _subject(arguments, now, until)
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         struck = hand.bar(grants, order, operator(), what)
         left = _still_allowed(grants, order)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
@@ -214,18 +211,6 @@ def _length(text: str) -> float:
     if length <= 0:
         raise UsageError(f"{text!r} is no time at all; write a duration like 1h")
     return length
-
-
-@contextmanager
-def _opened(config: Config) -> Iterator[Map]:
-    """The map, to be written; afterwards its orders are kept as text as well."""
-    grants = Map(config.map, "write", config.retention)
-    try:
-        with carrying_out(config.map):
-            yield grants
-            keep_copy(grants)
-    finally:
-        grants.close()
 
 
 def _until(until: float | None) -> str:

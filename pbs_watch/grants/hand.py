@@ -15,7 +15,7 @@ from functools import partial
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants import rows
-from pbs_watch.grants.acts import Act, unpack, written
+from pbs_watch.grants.acts import Act, bump, unpack, written
 from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import SWEEP_ROWS, Map
 from pbs_watch.grants.strike import Struck, batches, begin, finish, strike
@@ -81,11 +81,15 @@ def unblock(grants: Map, order: Bar, by: str) -> bool:
 
 
 def restore(grants: Map, orders: Sequence[Allow | Bar]) -> None:
-    """Put orders into a map that has none: they count before any login is read again."""
+    """Put orders into a map that does not know them; the daemon removes what they make void."""
     for some in batches(orders):
         with grants.changing() as tables:
             tables.put_due(b"orders", [(rows.order_key(one), rows.pack_order(one)) for one in some])
-            tables.put(b"meta", rows.LAST_ACT, (1).to_bytes(8, "big"))
+            if tables.count(b"logins") or tables.count(b"sessions"):
+                for one in some:
+                    if isinstance(one, Bar):
+                        begin(tables, one)
+            bump(tables)
 
 
 def sweep(grants: Map, now: float) -> int:
