@@ -70,10 +70,8 @@ def carry(old: Map, new: Map) -> int:
             if value is not None:
                 tables.put(b"meta", name, value)
     now = time.time()
-    for key, value in orders:
-        order = given[key]
-        if isinstance(order, Bar) and known.get(key) != value:
-            strike(new, order, now)
+    found = [given[key] for key, value in orders if known.get(key) != value]
+    strike(new, [order for order in found if isinstance(order, Bar)], now)
     version = new.obey().version
     adopt(new, now, old.path)
     return version

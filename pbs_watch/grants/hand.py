@@ -107,7 +107,7 @@ def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
 
     The act itself does not name him.
     """
-    struck = strike(grants, Bar("user", user, now, now), now, remember=False)
+    struck = strike(grants, [Bar("user", user, now, now)], now, remember=False)
     found = {"login": struck.logins, "open session": struck.sessions}
     for table, word, names in _PERSONAL:
         found[word] = _delete_where(grants, table, partial(names, user))

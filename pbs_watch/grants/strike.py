@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TypeVar
 
 from pbs_watch.grants import rows
-from pbs_watch.grants.address import NETWORK_BITS, overlap, widened
+from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.changes import Grant, SessionKey
-from pbs_watch.grants.orders import Bar
+from pbs_watch.grants.orders import Bar, Orders
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.sweep import held
 from pbs_watch.grants.tables import Row, Tables
@@ -62,10 +62,27 @@ def begin(tables: Tables, order: Bar) -> None:
 
 def finish(grants: Map, order: Bar, now: float) -> Struck:
     """Remove what ``order`` makes void, and write down that it is done."""
-    struck = strike(grants, order, now)
-    with grants.changing() as tables:
-        tables.delete(b"meta", _UNFINISHED + rows.order_key(order))
+    struck = strike(grants, [order], now)
+    _done(grants, [order])
     return struck
+
+
+def finish_all(grants: Map, now: float) -> None:
+    """Remove all that is void and still there, whoever gave the orders."""
+    orders = unfinished(grants)
+    if orders:
+        strike(grants, orders, now)
+        _done(grants, orders)
+
+
+def _done(grants: Map, orders: Sequence[Bar]) -> None:
+    for some in batches(orders):
+        with grants.changing() as tables:
+            for order in some:
+                key = _UNFINISHED + rows.order_key(order)
+                # Another one of the same subject may have been given meanwhile.
+                if tables.get(b"meta", key) == rows.pack_order(order):
+                    tables.delete(b"meta", key)
 
 
 def unfinished(grants: Map) -> list[Bar]:
@@ -78,22 +95,23 @@ def unfinished(grants: Map) -> list[Bar]:
     return [order for order in found if isinstance(order, Bar)]
 
 
-def strike(grants: Map, order: Bar, now: float, *, remember: bool = True) -> Struck:
-    """Remove the logins and sessions that ``order`` makes void, and work the grants out anew."""
+def strike(grants: Map, orders: Sequence[Bar], now: float, *, remember: bool = True) -> Struck:
+    """Remove the logins and sessions that ``orders`` make void, and work the grants out anew."""
+    judge = _Judge(orders, now)
     void: defaultdict[bytes, _Void] = defaultdict(_Void)
     with grants.reading() as tables:
-        for address, user in _void_logins(tables, order, now):
+        for address, user in _void_logins(tables, judge):
             void[address].users.append(user)
-        for key in _void_sessions(tables, order, now):
+        for key in _void_sessions(tables, judge):
             void[rows.parse_session_key(key)[0]].sessions.append(key)
-        for address in _void_grants(tables, order, now):
+        for address in _void_grants(tables, judge):
             void[address].whole = True
     retention = grants.retention if remember else 0.0
     struck = Struck()
     for some in batches(list(void.items()), _BATCH):
         with grants.changing() as tables:
             for address, rest in some:
-                struck.add(_strike_address(tables, address, rest, order, now=now, kept=retention))
+                struck.add(_strike_address(tables, address, rest, judge, kept=retention))
     return struck
 
 
@@ -118,73 +136,81 @@ class _Void:
     whole: bool = False
 
 
-def _before(order: Bar, when: bytes, now: float) -> bool:
-    """Whether what began at a packed time began before the order.
+class _Judge:
+    """Says what some orders make void, at one moment."""
 
-    All that is dated later than now was written before the clock was set back.
-    """
-    return when <= rows.pack_time(order.until) or when > rows.pack_time(now + _STEP)
+    def __init__(self, orders: Sequence[Bar], now: float) -> None:
+        self.now = now
+        self.only = orders[0] if len(orders) == 1 else None
+        """The order, where there is one alone: it says where to look."""
+        # To the microsecond, as the map keeps them.
+        exact = [replace(one, until=rows.micros(one.until) / 1e6) for one in orders]
+        self._orders = Orders(bars=exact)
+        self._latest = rows.pack_time(now + _STEP)
+
+    def void(self, address: bytes, user: bytes, began: bytes) -> bool:
+        """Whether what ``user`` began at ``address``, at a packed time, is void.
+
+        What is dated later than now was written before the clock was set back.
+        """
+        when = rows.unpack_time(began) if began <= self._latest else 0.0
+        return self._orders.bar(address, user, when) is not None
+
+    def around(self, tables: Tables, table: bytes, end: bytes) -> Iterator[Row]:
+        """The rows among which the void ones are; ``end``: what follows the address in keys."""
+        order = self.only
+        starts: Iterable[bytes] = [b""]
+        if order is not None and order.subject == "network" and b"/" not in order.name:
+            # An IPv6 address may be granted with its network.
+            starts = sorted({order.name + end, widened(order.name, NETWORK_BITS) + end})
+        for start in starts:
+            yield from tables.rows(table, start)
 
 
-def _void_logins(tables: Tables, order: Bar, now: float) -> Iterator[tuple[bytes, bytes]]:
-    """Address and user of the logins that an order makes void."""
-    if order.subject == "user":
+def _void_logins(tables: Tables, judge: _Judge) -> Iterator[tuple[bytes, bytes]]:
+    """Address and user of the logins that are void."""
+    order = judge.only
+    if order is not None and order.subject == "user":
         for key, _ in tables.rows(b"users", order.name + b"\0"):
             user, address = rows.parse_user_key(key)
             if user == order.name:
                 yield address, user
         return
-    for key, value in _around(tables, b"logins", order, b"\0"):
-        if _before(order, value[8:16], now) and _concerns(order, key[: key.index(b"\0")]):
-            yield rows.parse_login_key(key)
+    for key, value in judge.around(tables, b"logins", b"\0"):
+        address, user = rows.parse_login_key(key)
+        if judge.void(address, user, value[8:16]):
+            yield address, user
 
 
-def _void_sessions(tables: Tables, order: Bar, now: float) -> Iterator[bytes]:
-    """The keys of the sessions that an order makes void; few are open beside the logins."""
-    for key, value in _around(tables, b"sessions", order, b"\0"):
-        if order.subject == "user":
-            fits = rows.parse_session_key(key)[1].user == order.name
-        else:
-            fits = _concerns(order, key[: key.index(b"\0")])
-        if fits and _before(order, value[8:16], now):
+def _void_sessions(tables: Tables, judge: _Judge) -> Iterator[bytes]:
+    """The keys of the sessions that are void; few are open beside the logins."""
+    for key, value in judge.around(tables, b"sessions", b"\0"):
+        address, session = rows.parse_session_key(key)
+        if judge.void(address, session.user, value[8:16]):
             yield key
 
 
-def _void_grants(tables: Tables, order: Bar, now: float) -> Iterator[bytes]:
-    """The addresses of grants that an order makes void, whether or not a login of it is left."""
-    for address, value in _around(tables, b"grants", order, b""):
-        if order.subject == "user":
-            fits = value.endswith(order.name) and rows.unpack_grant(value).user == order.name
-        else:
-            fits = _concerns(order, address)
-        if fits and _before(order, value[8:16], now):
+def _void_grants(tables: Tables, judge: _Judge) -> Iterator[bytes]:
+    """The addresses of grants that are void, whether or not a login of them is left."""
+    order = judge.only
+    name = order.name if order is not None and order.subject == "user" else b""
+    for address, value in judge.around(tables, b"grants", b""):
+        # Of most of a million grants the end of the row tells enough.
+        if value.endswith(name) and judge.void(address, rows.unpack_grant(value).user, value[8:16]):
             yield address
-
-
-def _around(tables: Tables, table: bytes, order: Bar, end: bytes) -> Iterator[Row]:
-    """The rows among which an order's are; ``end``: what follows the address in their keys."""
-    starts: Iterable[bytes] = [b""]
-    if order.subject == "network" and b"/" not in order.name:
-        # An IPv6 address may be granted with its network.
-        starts = sorted({order.name + end, widened(order.name, NETWORK_BITS) + end})
-    for start in starts:
-        yield from tables.rows(table, start)
-
-
-def _concerns(order: Bar, address: bytes) -> bool:
-    return order.subject == "everybody" or overlap(order.name, address)
 
 
 # What is left
 
 
 def _strike_address(
-    tables: Tables, address: bytes, void: _Void, order: Bar, *, now: float, kept: float
+    tables: Tables, address: bytes, void: _Void, judge: _Judge, *, kept: float
 ) -> Struck:
     """Remove what is void of one address; ``kept``: seconds for which it is remembered."""
+    now = judge.now
     old = tables.get(b"grants", address)
     may = old is not None and (rows.counts(old, now) or held(tables, address, now))
-    logins = sum(_drop_login(tables, address, user, order, now) for user in void.users)
+    logins = sum(_drop_login(tables, address, user, judge) for user in void.users)
     sessions = sum(tables.delete(b"sessions", key) for key in void.sessions)
     left = _left(tables, address)
     if left is not None:
@@ -203,11 +229,11 @@ def _strike_address(
     return Struck(0, logins, sessions, int(may))
 
 
-def _drop_login(tables: Tables, address: bytes, user: bytes, order: Bar, now: float) -> bool:
-    """Remove a login, unless it came again after the order."""
+def _drop_login(tables: Tables, address: bytes, user: bytes, judge: _Judge) -> bool:
+    """Remove a login, unless it came again after the orders."""
     key = rows.login_key(address, user)
     value = tables.get(b"logins", key)
-    if value is None or not _before(order, value[8:16], now):
+    if value is None or not judge.void(address, user, value[8:16]):
         return False
     tables.delete(b"users", rows.user_key(key))
     return tables.delete(b"logins", key)

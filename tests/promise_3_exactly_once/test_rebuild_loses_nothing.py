@@ -114,7 +114,7 @@ def still_obeyed(daemon: Daemon) -> None:
     ],
 )
 def test_a_rebuild_that_is_killed_loses_no_order(ordered: Daemon, log: Log, where: str) -> None:
-    words = ["rebuild", "--map", ordered.map, "--log", log.path]
+    words: list[str | Path] = ["rebuild", "--map", ordered.map, "--log", log.path]
     assert changed(KILLED_AT, f"pbs_watch.{where}", *words).returncode == 137
     still_obeyed(ordered)
     ordered.stop()
@@ -126,7 +126,7 @@ def test_a_rebuild_that_is_killed_loses_no_order(ordered: Daemon, log: Log, wher
 
 def test_a_rebuild_without_room_leaves_the_map_as_it_is(ordered: Daemon, log: Log) -> None:
     before = (ordered.map / "data.mdb").read_bytes()
-    words = ["rebuild", "--map", ordered.map, "--log", log.path]
+    words: list[str | Path] = ["rebuild", "--map", ordered.map, "--log", log.path]
     ended = changed(WITHOUT_ROOM, "200000", *words)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert f"{ordered.map} is as it was" in ended.stderr
@@ -175,7 +175,7 @@ def test_a_copy_that_cannot_be_read_is_not_passed_over(ordered: Daemon) -> None:
     (ordered.map / "data.mdb").unlink()
     good = (ordered.map / NAME).read_bytes()
     (ordered.map / NAME).write_bytes(good + b"{\n")
-    words = [
+    words: list[str | Path] = [
         "run",
         "--map",
         ordered.map,
