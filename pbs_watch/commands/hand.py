@@ -20,7 +20,7 @@ from pbs_watch.grants.copy import ordering
 from pbs_watch.grants.orders import WIDEST, Allow, Bar
 from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
-from pbs_watch.grants.strike import Struck
+from pbs_watch.grants.strike import GoesOn, Struck
 
 _NICENESS = 10
 """A million grants take half a minute to remove: lookups go first."""
@@ -131,11 +131,28 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
         network = widened(order.name, config.prefix).decode()
         print(f"the addresses of {network} are granted as one, and lost their grant together")
     for one in left[:_MOST]:
-        note = f" ({shown(one.note.encode('utf-8', 'surrogateescape'))})" if one.note else ""
-        print(f"still allowed: {one.network.decode()} {_until(one.until)}{note}; revoke that too")
+        print(f"still allowed: {_allow(one)}; revoke that too")
     if len(left) > _MOST:
         print(f"and {len(left) - _MOST:,} more; pbs-watch list --orders shows them")
-    return 1 if left else 0
+    kept = struck.kept if order.subject == "user" or not left else 0
+    for going in struck.going_on[:_MOST] if kept else ():
+        print(_goes_on(going))
+    if kept > _MOST:
+        print(f"and {kept - _MOST:,} more addresses may relay all the same")
+    return 1 if left or kept else 0
+
+
+def _allow(order: Allow) -> str:
+    note = f" ({shown(order.note.encode('utf-8', 'surrogateescape'))})" if order.note else ""
+    return f"{order.network.decode()} {_until(order.until)}{note}"
+
+
+def _goes_on(one: GoesOn) -> str:
+    """Why an address that lost something may relay all the same."""
+    if one.allow is not None:
+        return f"{one.address.decode()} may relay all the same: allowed as {_allow(one.allow)}"
+    users = ", ".join(shown(user) or "somebody" for user in one.users)
+    return f"{one.address.decode()} may relay all the same: {users} logged in there too"
 
 
 def _struck(struck: Struck) -> str:
@@ -151,8 +168,17 @@ def _struck(struck: Struck) -> str:
     ]
     if not ended:
         return "there was nothing to end"
+    lost = f"; {_lost(struck.addresses)}" if struck.addresses or not struck.allows else ""
+    return f"ended {', '.join(ended)}{lost}"
+
+
+def _lost(addresses: int) -> str:
+    if not addresses:
+        return "no address lost its grant"
     return (
-        f"ended {', '.join(ended)}; {counted(struck.addresses, 'address', 'es')} lost their grant"
+        "1 address lost its grant"
+        if addresses == 1
+        else f"{addresses:,} addresses lost their grant"
     )
 
 

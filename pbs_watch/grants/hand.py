@@ -63,8 +63,12 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
             f"{error}; the order stands, but what it makes void is not all removed yet: the daemon "
             "does that within some seconds, or give the order again"
         ) from None
-    struck.allows += ended
     struck.until = order.until
+    if ended:
+        struck.allows += 1
+        single = b"/" not in order.name
+        if single and not struck.addresses and not grants.allows(order.name, order.since):
+            struck.addresses = 1
     return struck
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from pbs_watch.grants import rows
 from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.changes import Grant, SessionKey
-from pbs_watch.grants.orders import Bar, Orders
+from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.sweep import held
 from pbs_watch.grants.tables import Row, Tables
@@ -35,24 +35,40 @@ set back."""
 _Item = TypeVar("_Item")
 
 
+_NAMED = 100
+"""Addresses that go on to relay which are named; all are counted."""
+
+_USERS = 3
+"""Users who are named of one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """An address that lost something to an order and may relay all the same.
+
+    ``users``: some of the others who logged in there; ``allow``: the operator's order.
+    """
+
+    address: bytes
+    users: tuple[bytes, ...]
+    allow: Allow | None
+
+
 @dataclass(slots=True)
 class Struck:
-    """What an order made void: allows, logins, sessions, and how many addresses lost a grant.
+    """What an order made void: allows, logins, sessions, and how many addresses may relay no more.
 
-    ``until``: the time of the bar that stands (epoch seconds).
+    ``kept``: how many of the others that lost something go on to relay, and ``going_on`` the first
+    of them.  ``until``: the time of the bar that stands (epoch seconds).
     """
 
     allows: int = 0
     logins: int = 0
     sessions: int = 0
     addresses: int = 0
+    kept: int = 0
+    going_on: list[GoesOn] = field(default_factory=list)
     until: float = 0.0
-
-    def add(self, other: Struck) -> None:
-        """Add what was made void of another address."""
-        self.logins += other.logins
-        self.sessions += other.sessions
-        self.addresses += other.addresses
 
 
 def begin(tables: Tables, order: Bar) -> None:
@@ -97,7 +113,7 @@ def unfinished(grants: Map) -> list[Bar]:
 
 def strike(grants: Map, orders: Sequence[Bar], now: float, *, remember: bool = True) -> Struck:
     """Remove the logins and sessions that ``orders`` make void, and work the grants out anew."""
-    judge = _Judge(orders, now)
+    judge = _Judge(orders, now, grants.obey())
     void: defaultdict[bytes, _Void] = defaultdict(_Void)
     with grants.reading() as tables:
         for address, user in _void_logins(tables, judge):
@@ -111,7 +127,7 @@ def strike(grants: Map, orders: Sequence[Bar], now: float, *, remember: bool = T
     for some in batches(list(void.items()), _BATCH):
         with grants.changing() as tables:
             for address, rest in some:
-                struck.add(_strike_address(tables, address, rest, judge, kept=retention))
+                _strike_address(tables, address, rest, judge, struck, remembered=retention)
     return struck
 
 
@@ -139,8 +155,9 @@ class _Void:
 class _Judge:
     """Says what some orders make void, at one moment."""
 
-    def __init__(self, orders: Sequence[Bar], now: float) -> None:
+    def __init__(self, orders: Sequence[Bar], now: float, all_orders: Orders) -> None:
         self.now = now
+        self.allowed = all_orders.allowed
         self.only = orders[0] if len(orders) == 1 else None
         """The order, where there is one alone: it says where to look."""
         # To the microsecond, as the map keeps them.
@@ -204,29 +221,78 @@ def _void_grants(tables: Tables, judge: _Judge) -> Iterator[bytes]:
 
 
 def _strike_address(
-    tables: Tables, address: bytes, void: _Void, judge: _Judge, *, kept: float
-) -> Struck:
-    """Remove what is void of one address; ``kept``: seconds for which it is remembered."""
+    tables: Tables,
+    address: bytes,
+    void: _Void,
+    judge: _Judge,
+    struck: Struck,
+    *,
+    remembered: float,
+) -> None:
+    """Remove what is void of one address; ``remembered``: for so many seconds."""
     now = judge.now
     old = tables.get(b"grants", address)
-    may = old is not None and (rows.counts(old, now) or held(tables, address, now))
+    may = old is not None and _holds(tables, address, old, now)
     logins = sum(_drop_login(tables, address, user, judge) for user in void.users)
     sessions = sum(tables.delete(b"sessions", key) for key in void.sessions)
     left = _left(tables, address)
+    still = left is not None and (left.expires > now or held(tables, address, now))
     if left is not None:
-        still = left.expires > now or held(tables, address, now)
         if old is not None and may and still:
             # There was no gap: others were logged in all the time.
             left = left._replace(since=min(left.since, rows.unpack_grant(old).since))
         tables.put(b"grants", address, rows.pack_grant(left))
-        may = may and not still
     elif old is not None:
         tables.delete(b"grants", address)
-        if kept:
+        if remembered:
             ended = rows.pack_time(now) if may else old[:8]
-            past = rows.pack_past(now + kept, old)
+            past = rows.pack_past(now + remembered, old)
             tables.put_due(b"past", [(address + b"\0" + ended, past)])
-    return Struck(0, logins, sessions, int(may))
+    struck.logins += logins
+    struck.sessions += sessions
+    allow = judge.allowed(address, now)
+    if allow is None and not still and not _network_holds(tables, address, now):
+        struck.addresses += may
+    elif may or logins or sessions:
+        struck.kept += 1
+        if len(struck.going_on) < _NAMED:
+            struck.going_on.append(GoesOn(address, _others(tables, address, now), allow))
+
+
+def _holds(tables: Tables, address: bytes, grant: bytes, now: float) -> bool:
+    return rows.counts(grant, now) or held(tables, address, now)
+
+
+def _network_of(address: bytes) -> bytes | None:
+    """The network with which an IPv6 address may be granted."""
+    network = widened(address, NETWORK_BITS) if b"/" not in address else address
+    return None if network == address else network
+
+
+def _network_holds(tables: Tables, address: bytes, now: float) -> bool:
+    network = _network_of(address)
+    value = None if network is None else tables.get(b"grants", network)
+    return network is not None and value is not None and _holds(tables, network, value, now)
+
+
+def _others(tables: Tables, address: bytes, now: float) -> tuple[bytes, ...]:
+    """Some of those by whose logins or sessions an address may relay, or its network."""
+    found: dict[bytes, None] = {}
+    for one in (address, _network_of(address)):
+        for user in _users(tables, one + b"\0", now) if one is not None else ():
+            found[user] = None
+            if len(found) == _USERS:
+                break
+    return tuple(found)
+
+
+def _users(tables: Tables, start: bytes, now: float) -> Iterator[bytes]:
+    for key, value in tables.rows(b"logins", start):
+        if rows.unpack_time(value) > now:
+            yield rows.parse_login_key(key)[1]
+    for key, value in tables.rows(b"sessions", start):
+        if rows.unpack_time(value) > now:
+            yield rows.parse_session_key(key)[1].user
 
 
 def _drop_login(tables: Tables, address: bytes, user: bytes, judge: _Judge) -> bool:
