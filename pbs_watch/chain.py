@@ -131,7 +131,7 @@ class Chain:
             tell=tell,
         )
         for event in scanned.suspects:
-            refuse(into, event, "suspect", place)
+            refuse(into, event, "suspect", place, now)
             if tell is not None:
                 tell(event, "suspect")
         self.counts.take(scanned, judged)

@@ -27,6 +27,9 @@ from pbs_watch.trail import Trail
 
 log = logging.getLogger("pbs_watch")
 
+_AHEAD = 300.0
+"""Seconds by which a stamp may lie in the future (design.md, Time)."""
+
 SLICE = 128 << 10
 """Bytes read at once: some milliseconds, by which another lookup may be delayed."""
 
@@ -217,9 +220,11 @@ class Reading:
         tell = None
         if self._trail.written or policy.alarms:
             tell = partial(self._trail.judged, followed.source.name, policy)
-        fed = self._chain.feed(blocks, followed.id, followed.cuts, time(), making, tell=tell)
+        now = time()
+        fed = self._chain.feed(blocks, followed.id, followed.cuts, now, making, tell=tell)
         followed.lines += fed.lines
-        if fed.latest is not None:
+        # A line that is stamped far ahead tells nothing of how far the log has been read.
+        if fed.latest is not None and fed.latest <= now + _AHEAD:
             followed.latest = max(fed.latest, followed.latest or fed.latest)
         if fed.cuts:
             self._notices.count(
