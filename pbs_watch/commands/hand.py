@@ -18,6 +18,7 @@ from pbs_watch.grants import hand
 from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
 from pbs_watch.grants.copy import ordering
 from pbs_watch.grants.orders import WIDEST, Allow, Bar
+from pbs_watch.grants.owner import unless_owned
 from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.strike import GoesOn, Struck
@@ -94,14 +95,23 @@ def expire(arguments: argparse.Namespace) -> int:
     now = time.time()
     with ordering(config.map, config.retention) as grants:
         if arguments.older_than is None:
-            swept = hand.sweep(grants, now)
-            print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
+            _sweep(config, grants, now)
             return 0
         before = now - seconds(arguments.older_than)
         order = Bar("everybody", b"", now, before)
         struck = hand.bar(grants, order, operator(), "expire")
     print(f"logins before {local(before)} count no more: {_struck(struck)}")
     return 0
+
+
+def _sweep(config: Config, grants: Map, now: float) -> None:
+    """A daemon tells each grant that is over in its audit trail: it is left to him."""
+    with unless_owned(config.map) as alone:
+        if alone:
+            swept = hand.sweep(grants, operator(), now)
+            print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
+        else:
+            print("the daemon removes what has expired by itself, within some seconds")
 
 
 def forget(arguments: argparse.Namespace) -> int:

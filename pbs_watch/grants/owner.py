@@ -17,6 +17,10 @@ from pbs_watch.grants.probe import DATA, no_map
 _LOCK = "daemon.lock"
 
 
+class OwnedError(MapError):
+    """Another process has the map."""
+
+
 class Owner:
     """Holds a map for this process until :meth:`release`, or until the process ends."""
 
@@ -25,6 +29,9 @@ class Owner:
         try:
             path.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            if (folder := path.stat()).st_uid != os.geteuid() == 0:
+                # The daemon, which runs as a user of its own, is to have it after us.
+                os.fchown(self._descriptor, folder.st_uid, folder.st_gid)
         except OSError as error:
             raise MapError(
                 f"{path}: this user cannot keep a map there ({error.strerror}); "
@@ -34,13 +41,30 @@ class Owner:
             flock(self._descriptor, LOCK_EX | LOCK_NB)
         except OSError:
             os.close(self._descriptor)
-            raise MapError(
+            raise OwnedError(
                 f"{path}: a running daemon uses this map; stop it, or name another directory"
             ) from None
 
     def release(self) -> None:
         """Let another process have the map."""
         os.close(self._descriptor)
+
+
+@contextmanager
+def unless_owned(path: Path) -> Iterator[bool]:
+    """Whether no daemon has the map at ``path``; if so none begins to, until this ends.
+
+    Raises :class:`MapError`.
+    """
+    try:
+        owner = Owner(path)
+    except OwnedError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        owner.release()
 
 
 @contextmanager
