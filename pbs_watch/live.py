@@ -27,6 +27,7 @@ lookups           by answer: ``found``, ``absent``, ``unknown`` (cannot say); ``
                   for no address; ``limited`` were over the relay limit, and count among the
                   first three as well; ``shadowed`` would have been found but for ``shadow``
 warnings          how many there were; ``last_warning``: the latest, or empty
+dropped           lines of the daemon's log that nobody read in time
 ================  ==========================================================================
 
 Of a source: its ``name``; the ``lines`` and ``bytes`` read; the ``rate`` in bytes per second
@@ -47,6 +48,7 @@ from pbs_watch import __version__
 from pbs_watch.errors import MapError
 from pbs_watch.grants.address import literal
 from pbs_watch.grants.rows import SCHEMA
+from pbs_watch.notices import dropped
 
 if TYPE_CHECKING:  # who only asks is to be quick
     from pbs_watch.answer.lookup import Lookup
@@ -145,6 +147,7 @@ class Live:
             "lookups": {name: getattr(self._asked, name) for name in _ANSWERS},
             "warnings": self._notices.total,
             "last_warning": self._notices.last,
+            "dropped": dropped(),
         }
 
     def _rows(self) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import queue
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,9 +14,7 @@ from dataclasses import replace
 from pbs_watch.commands.settings import formats_of, settings
 from pbs_watch.service import Service
 from pbs_watch.trail import trail
-
-_LINES_KEPT = 10_000
-"""Lines that wait for whoever reads standard error; more are dropped rather than waited for."""
+from pbs_watch.waiting import Waiting
 
 _LINGER = 1.0
 """Seconds that the end of the daemon waits for that reader."""
@@ -50,7 +47,7 @@ class _NeverWaiting(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: queue.Queue[bytes] = queue.Queue(_LINES_KEPT)
+        self._lines = Waiting(_told_of_dropped)
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
 
     def begin(self) -> None:
@@ -58,27 +55,35 @@ class _NeverWaiting(logging.Handler):
         if self._thread.ident is None:
             self._thread.start()
 
+    @property
+    def dropped(self) -> int:
+        """How many lines were dropped, since too many waited."""
+        return self._lines.dropped
+
     def emit(self, record: logging.LogRecord) -> None:
-        if sys.stderr is None or self._lines.full():
+        if sys.stderr is None:
             return  # closed, its number may be another file's by now
         # A line of the audit trail is for programs to read.
         start = "" if record.name == trail.name else "pbs-watch: "
         line = f"{start}{record.getMessage()}\n"
-        with suppress(queue.Full):
-            self._lines.put_nowait(line.encode(errors="backslashreplace"))
+        urgent = record.levelno >= logging.WARNING or hasattr(record, "act")
+        self._lines.put(line.encode(errors="backslashreplace"), urgent=urgent)
 
     def end(self) -> None:
         """Let the thread write what waits, and wait for it a moment."""
         self.begin()
-        with suppress(queue.Full):
-            self._lines.put(b"", timeout=_LINGER)
-            self._thread.join(_LINGER)
+        self._lines.end()
+        self._thread.join(_LINGER)
 
     def _write(self) -> None:
         while line := self._lines.get():
             with suppress(OSError):  # nobody reads any more
                 while line:
                     line = line[os.write(_STANDARD_ERROR, line) :]
+
+
+def _told_of_dropped(lines: int) -> bytes:
+    return b"pbs-watch: %d lines of this log were dropped: nobody read them in time\n" % lines
 
 
 @contextmanager

@@ -107,7 +107,14 @@ ONLY = {
     "selectors": {"answer/server", "answer/listen"},
     "socket": {"answer/client", "answer/server", "answer/listen", "grants/address", "kernel"},
     "zstandard": {"log/decompress"},
-    "threading": {"grants/writer", "log/wake", "answer/server", "commands/run", "witness"},
+    "threading": {
+        "grants/writer",
+        "log/wake",
+        "answer/server",
+        "commands/run",
+        "waiting",
+        "witness",
+    },
 }
 """Who may import what, function-level imports included."""
 
