@@ -96,7 +96,7 @@ class Service:
             Answers(config.answer, config.trouble),
             asides={live.NAME: self._live.answer},
             allow_remote=config.allow_remote,
-            report=log.warning,
+            report=lambda text: self._notices.warn(text.partition(":")[0], text),
         )
         self._writer = Writer(self._map, self._server.wake)
         self._commits = Commits(
