@@ -166,7 +166,7 @@ class Chain:
         )
         suspects += scanned.suspects
         for event in suspects:
-            refuse(into, event, "suspect", place)
+            refuse(into, event, "suspect", place, now)
             if tell is not None:
                 tell(event, "suspect")
         self.counts.take(scanned, judged, events, suspects)

@@ -31,6 +31,7 @@ latency           null, or where metrics are collected: lookups by how long they
 commits           ``count`` of the batches written to the map, how many ``failed``, the
                   ``seconds`` it took, and the ``error`` of the last one, or empty
 warnings          how many there were; ``last_warning``: the latest, or empty
+dropped           lines of the daemon's log that nobody read in time
 ================  ==========================================================================
 
 Of a source: its ``name``; the ``lines`` and ``bytes`` read; the ``rate`` in bytes per second
@@ -52,6 +53,7 @@ from pbs_watch import __version__
 from pbs_watch.errors import MapError
 from pbs_watch.grants.address import literal
 from pbs_watch.grants.rows import SCHEMA
+from pbs_watch.notices import dropped
 
 if TYPE_CHECKING:  # who only asks is to be quick
     from pbs_watch.answer.latency import Latency
@@ -186,6 +188,7 @@ class Live:
             },
             "warnings": self._notices.total,
             "last_warning": self._notices.last,
+            "dropped": dropped(),
         }
 
     def _latencies(self) -> dict[str, object] | None:

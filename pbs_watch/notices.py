@@ -15,6 +15,36 @@ WARN_EVERY = 60.0
 MOST = 20
 """Lines that are said in that time of what comes and goes."""
 
+MOST_KEYS = 1000
+"""Of which it is remembered when they were said."""
+
+
+def dropped() -> int:
+    """How many lines of the log nobody read in time, so that they were dropped."""
+    return sum(getattr(handler, "dropped", 0) for handler in log.handlers)
+
+
+class Seldom:
+    """Says of each key once a minute that something happened, and how often since that was said.
+
+    Of at most :data:`MOST_KEYS` keys: then all are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[bytes, tuple[float, int]] = {}
+
+    def due(self, key: bytes) -> int:
+        """It happened once more; how often since that was said, 0: it is not to be said now."""
+        now = monotonic()
+        if len(self._said) >= MOST_KEYS and key not in self._said:
+            self._said = {}
+        said, held = self._said.get(key, (-WARN_EVERY, 0))
+        if now - said < WARN_EVERY:
+            self._said[key] = (said, held + 1)
+            return 0
+        self._said[key] = (now, 0)
+        return held + 1
+
 
 class Notices:
     """Says warnings, and how many of a kind were held back since.

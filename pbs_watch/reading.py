@@ -29,6 +29,9 @@ from pbs_watch.trail import Trail
 
 log = logging.getLogger("pbs_watch")
 
+_AHEAD = 300.0
+"""Seconds by which a stamp may lie in the future (design.md, Time)."""
+
 SLICE = 128 << 10
 """Bytes read at once: some milliseconds, by which another lookup may be delayed."""
 
@@ -282,11 +285,13 @@ class Reading:
         tell = None
         if self._trail.written or policy.alarms:
             tell = partial(self._trail.judged, followed.source.name, policy)
+        now = time()
         fed = self._chain.feed(
-            blocks, followed.id, followed.cuts, time(), making, joins=followed.joins, tell=tell
+            blocks, followed.id, followed.cuts, now, making, joins=followed.joins, tell=tell
         )
         followed.lines += fed.lines
-        if fed.latest is not None:
+        # A line that is stamped far ahead tells nothing of how far the log has been read.
+        if fed.latest is not None and fed.latest <= now + _AHEAD:
             followed.latest = max(fed.latest, followed.latest or fed.latest)
         if fed.cuts:
             self._notices.count(

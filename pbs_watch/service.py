@@ -24,8 +24,9 @@ from pbs_watch.answer.wire import Answers
 from pbs_watch.chain import Chain
 from pbs_watch.commits import Commits
 from pbs_watch.config import Config
-from pbs_watch.errors import ListenError
+from pbs_watch.errors import ListenError, MapError
 from pbs_watch.grants.changes import Refusal, RefusalKey
+from pbs_watch.grants.copy import adopt
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.relays import Relays
@@ -365,4 +366,10 @@ def _opened(config: Config) -> Map:
     if grants.upgraded_from is not None:
         was, now = grants.upgraded_from, SCHEMA.decode()
         log.warning("%s: the map had schema %s, upgraded to %s", config.map, was, now)
+    try:
+        if orders := adopt(grants, time()):
+            log.warning("%s: a new map; %d orders taken over from their copy", config.map, orders)
+    except MapError:
+        grants.close()
+        raise
     return grants

@@ -18,9 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from pbs_watch.trail import trail
-
-_LINES_KEPT = 10_000
-"""Lines that wait for whoever reads standard error; more are dropped rather than waited for."""
+from pbs_watch.waiting import Waiting
 
 _LINGER = 1.0
 """Seconds that the end of the daemon waits for that reader."""
@@ -41,7 +39,7 @@ class NeverWaiting(logging.Handler):
     def __init__(self, *, journal: bool) -> None:
         super().__init__()
         self._journal = journal
-        self._lines: queue.Queue[bytes] = queue.Queue(_LINES_KEPT)
+        self._lines = Waiting(self._told_of_dropped)
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
 
     def begin(self) -> None:
@@ -49,21 +47,31 @@ class NeverWaiting(logging.Handler):
         if self._thread.ident is None:
             self._thread.start()
 
+    @property
+    def dropped(self) -> int:
+        """How many lines were dropped, since too many waited."""
+        return self._lines.dropped
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Let a line wait; where too many do, it is lost."""
-        if sys.stderr is None or self._lines.full():
+        """Let a line wait; where too many do, it is dropped."""
+        if sys.stderr is None:
             return  # closed, its number may be another file's by now
         # A line of the audit trail is for programs to read.
         start = "" if record.name == trail.name or self._journal else "pbs-watch: "
-        line = f"{self._level(record)}{start}{record.getMessage()}\n"
-        with suppress(queue.Full):
-            self._lines.put_nowait(line.encode(errors="backslashreplace"))
+        line = f"{self._level(record.levelno)}{start}{record.getMessage()}\n"
+        urgent = record.levelno >= logging.WARNING or hasattr(record, "act")
+        self._lines.put(line.encode(errors="backslashreplace"), urgent=urgent)
 
-    def _level(self, record: logging.LogRecord) -> str:
+    def _level(self, of: int) -> str:
         if not self._journal:
             return ""
-        number = next((number for level, number in _LEVELS if record.levelno >= level), 7)
+        number = next((number for level, number in _LEVELS if of >= level), 7)
         return f"<{number}>"
+
+    def _told_of_dropped(self, lines: int) -> bytes:
+        start = self._level(logging.WARNING) or "pbs-watch: "
+        text = f"{lines} lines of this log were dropped: nobody read them in time"
+        return f"{start}{text}\n".encode()
 
     def write_waiting(self) -> None:
         """Write what waits while no thread does, as far as the reader takes it at once."""
@@ -71,14 +79,13 @@ class NeverWaiting(logging.Handler):
         ready.register(_STANDARD_ERROR, select.POLLOUT)
         with suppress(OSError, queue.Empty):
             while self._thread.ident is None and ready.poll(0):
-                os.write(_STANDARD_ERROR, self._lines.get_nowait())
+                os.write(_STANDARD_ERROR, self._lines.get(wait=False) or b"")
 
     def end(self) -> None:
         """Let the thread write what waits, and wait for it a moment."""
         self.begin()
-        with suppress(queue.Full):
-            self._lines.put(b"", timeout=_LINGER)
-            self._thread.join(_LINGER)
+        self._lines.end()
+        self._thread.join(_LINGER)
 
     def _write(self) -> None:
         while line := self._lines.get():

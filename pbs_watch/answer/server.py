@@ -6,8 +6,10 @@ Promises (design.md, "Answering")
     become questions, which the owner settles by the round.
 
 On trouble
-    An error of one connection ends that connection and no other.  Where no file descriptor is left,
-    new connections wait in the kernel's queue and are accepted a moment later.  A client that does
+    An error of one connection ends that connection and no other.  Where few file descriptors are
+    left, new connections wait in the kernel's queue until others end: anybody on this host can open
+    any number, and the logs and the map need some.  The live socket, which is for the daemon's own
+    group, is served out of those.  A client that does
     not read its replies is not read from; it costs a turn's replies and nothing else.
 
 The owner's loop::
@@ -59,6 +61,9 @@ _ACCEPT_BATCH = 256
 
 # Seconds without accepting after an error: a lookup is to be answered within a second.
 _ACCEPT_PAUSE = 0.1
+
+# Descriptors that connections leave to others: a log, its compressed siblings, the map, commands.
+_RESERVE = 64
 
 # Bytes discarded after the last reply.  A socket closed with unread bytes resets the connection,
 # and the client would lose the reply that tells it why.
@@ -130,9 +135,12 @@ class Server:
         self._listeners: list[socket.socket] = []
         self._adopted: list[tuple[socket.socket, Protocol]] = []
         self._socket_files: list[Path] = []
+        self._live_listener: socket.socket | None = None
         self._accept_again: float | None = None
         self._accept_failed = False
-        _raise_file_limit()
+        limit = _raised_file_limit()
+        self._most = limit - min(_RESERVE, limit // 4)
+        """The first descriptor that is not for connections to Postfix's ports."""
         self._now = monotonic()
         self._epoll = epoll()
         # Reentrant: a signal handler may wake while the thread it interrupts does.
@@ -174,6 +182,7 @@ class Server:
         listener = listen.beside(path, 0o660)
         self._socket_files.append(path)
         self._listeners.append(listener)
+        self._live_listener = listener
         self.watch(listener.fileno(), partial(self._accept, listener, self._live))
 
     def adopt(self, listener: socket.socket, protocol: Protocol) -> str:
@@ -354,44 +363,58 @@ class Server:
             try:
                 accepted, _peer = listener.accept()
             except BlockingIOError:
-                if self._accept_failed:
+                if self._accept_failed and self._accept_again is None:
                     self._accept_failed = False
                     self._report("accepting connections again")
                 return
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                self._pause_accepting(error)
+                self._pause_accepting(error.strerror or str(error))
                 return
             accepted.settimeout(0)
             self._talk(accepted, wire)
+            if accepted.fileno() >= self._most and wire is not self._live:
+                self._pause_accepting("too many are open")
+                return
 
     def _talk(self, connection: socket.socket, wire: Wire) -> None:
         fd = connection.fileno()
         self._connections[fd] = Connection(connection, Conversation(wire, self._lookup))
         self._epoll.register(fd, EPOLLIN)
 
-    def _pause_accepting(self, error: OSError) -> None:
+    def _pause_accepting(self, why: str) -> None:
         """Let new connections wait in the kernel's queue: with EMFILE, epoll would spin."""
         if not self._accept_failed:
             self._accept_failed = True
             self._report(
-                f"cannot accept connections: {error.strerror}; {len(self._connections)} are open, "
+                f"cannot accept connections: {why}; {len(self._connections)} are open, "
                 "raise LimitNOFILE if that is too few"
             )
         for listener in self._listeners:
             self._epoll.modify(listener.fileno(), 0)
         self._accept_again = self._now + _ACCEPT_PAUSE
 
+    def _room(self) -> bool:
+        """Whether the next descriptor is one for connections."""
+        try:
+            descriptor = os.dup(self._alarm)
+        except OSError:
+            return False
+        os.close(descriptor)
+        return descriptor < self._most
+
     def _accept_after_pause(self, when: float, timeout: float | None) -> float | None:
         """Accept again if it is time; how long poll may wait if not."""
         left = when - monotonic()
         if left > 0:
             return left if timeout is None else min(timeout, left)
-        self._accept_again = None
+        room = self._room()
+        self._accept_again = None if room else monotonic() + _ACCEPT_PAUSE
         for listener in self._listeners:
-            self._epoll.modify(listener.fileno(), EPOLLIN)
-        return timeout
+            if room or listener is self._live_listener:
+                self._epoll.modify(listener.fileno(), EPOLLIN)
+        return timeout if room else min(timeout or _ACCEPT_PAUSE, _ACCEPT_PAUSE)
 
     def _read(self, connection: Connection) -> bool:
         """Take in what arrived; False: nothing did, or the connection is gone."""
@@ -446,8 +469,10 @@ class Server:
         connection.socket.close()
 
 
-def _raise_file_limit() -> None:
+def _raised_file_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError):  # a service manager may forbid it
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30

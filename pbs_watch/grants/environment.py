@@ -18,7 +18,7 @@ import lmdb
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants import rows, upgrade
-from pbs_watch.grants.probe import DATA, probe
+from pbs_watch.grants.probe import DATA, no_map, probe
 from pbs_watch.grants.tables import Tables
 
 CHANGED_ROWS = 10_000
@@ -33,7 +33,7 @@ _MAX_DATABASES = 16
 _MAX_READERS = 512
 """Processes and threads that may read at once; four times LMDB's default."""
 
-_LOCK = "lock.mdb"
+LOCK = "lock.mdb"
 """LMDB's name for the file of locks and readers."""
 
 _LOCK_BYTES = _MAX_READERS * 64
@@ -77,10 +77,7 @@ class Environment:
         self._mode: Mode = mode
         creates = mode in {"daemon", "scratch"}
         if not creates and not _has_map(path):
-            raise MapError(
-                f"{path}: there is no map here; name the daemon's with --map, "
-                "or start the daemon, which makes it"
-            )
+            raise no_map(path)
         if creates:
             _make_directory(path)
             _reserve_lock(path)
@@ -223,6 +220,11 @@ class Environment:
         with self._errors(), self._writing() as txn:
             yield self._tables(txn)
 
+    def sync(self) -> None:
+        """Wait until all that was committed is on the disk, the last transaction too."""
+        with self._errors():
+            self._env.sync(True)  # noqa: FBT003 - lmdb's own way
+
     def changed(self) -> int:
         """A number that grows with every transaction, of other processes too."""
         with self._errors():
@@ -269,7 +271,7 @@ def _reserve_lock(path: Path) -> None:
     LMDB maps it into memory: on a full disk writing there is no error but a SIGBUS.
     """
     try:
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             if not os.fstat(descriptor).st_size:
                 os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
@@ -277,7 +279,7 @@ def _reserve_lock(path: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         raise MapError(
-            f"{path}: {_LOCK} cannot be made ({error.strerror}); make room, give the "
+            f"{path}: {LOCK} cannot be made ({error.strerror}); make room, give the "
             "files to the daemon's user, or name another directory with --map"
         ) from None
 

@@ -119,7 +119,7 @@ def judge(
                     verdict = _end(cast("End", event), clock, court)
         counts[verdict] += 1
         if verdict not in _ACCEPTED:
-            refuse(into, event, verdict, place)
+            refuse(into, event, verdict, place, now)
         if tell is not None:
             tell(event, verdict)
     return Judged(**counts)
@@ -140,11 +140,17 @@ _DAY = 86400.0
 _ACCEPTED = frozenset({"logins", "ends"})
 
 
-def refuse(into: Changes, event: Event, reason: str, place: tuple[int, int]) -> None:
-    """Remember that the line of ``event`` granted nothing, and why."""
+def refuse(
+    into: Changes, event: Event, reason: str, place: tuple[int, int], now: float | None
+) -> None:
+    """Remember that the line of ``event`` granted nothing, and why.
+
+    A stamp in the future counts as ``now``: it would be remembered for ever.
+    """
+    time = event.time if now is None else min(event.time, now)
     into.refuse(
         RefusalKey(event.address, reason, event.user),
-        Refusal(event.time, event.time, 1, event.service, *place, event.offset),
+        Refusal(time, time, 1, event.service, *place, event.offset),
     )
 
 

@@ -57,6 +57,9 @@ LAST_ACT = b"acts"
 TOLD_ACT = b"told"
 """Name in ``meta`` of the number of the last act that the audit trail has told."""
 
+COPIED = b"copied"
+"""Name in ``meta`` of the mark of a map that knows the orders in the copy beside it."""
+
 RETENTION = b"retention"
 """Name in ``meta`` of the daemon's retention."""
 

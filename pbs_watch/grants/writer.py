@@ -14,7 +14,7 @@ from pbs_watch.errors import MapError
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.owner import unless_carried_out
 from pbs_watch.grants.store import SWEEP_ROWS, Map
-from pbs_watch.grants.strike import finish, unfinished
+from pbs_watch.grants.strike import finish_all, unfinished
 from pbs_watch.grants.sweep import Over
 
 _LONGEST = 10.0
@@ -115,8 +115,8 @@ class Writer:
 
     def _finish_orders(self, now: float) -> None:
         with unless_carried_out(self._map.path) as free:
-            for order in unfinished(self._map) if free else ():
-                finish(self._map, order, now)
+            if free:
+                finish_all(self._map, now)
 
     def _tidy(self, now: float) -> None:
         more = False

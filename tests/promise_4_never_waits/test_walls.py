@@ -153,6 +153,7 @@ ONLY = {
         "exporter",
         "reloads",
         "speaking",
+        "waiting",
         "witness",
     },
 }
