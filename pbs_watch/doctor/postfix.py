@@ -90,7 +90,9 @@ def _inbound(met: Met) -> Iterator[Finding]:
     cure = line_for(asked.argument)
     yield from _warned(met)
     if RELAY in met.asks:
-        yield from _order(met, name, cure)
+        yield from _order(met, RELAY, name, cure)
+    elif RECIPIENT in met.asks and _passes(met, RELAY):
+        yield from _order(met, RECIPIENT, name, cure)
     elif RECIPIENT in met.asks:
         yield wrong(
             "postfix-list",
@@ -114,10 +116,10 @@ def _inbound(met: Met) -> Iterator[Finding]:
             )
 
 
-def _order(met: Met, name: str, cure: str) -> Iterator[Finding]:
+def _order(met: Met, where: str, name: str, cure: str) -> Iterator[Finding]:
     """Whether the list asks us after inbound mail is accepted and before relaying is refused."""
-    list_ = met.lists[RELAY]
-    at = met.asks[RELAY][0]
+    list_ = met.lists[where]
+    at = met.asks[where][0]
     before = [step.name for step in list_[:at]]
     after = [step.name for step in list_[at + 1 :]]
     step = list_[at]
@@ -154,7 +156,7 @@ def _order(met: Met, name: str, cure: str) -> Iterator[Finding]:
     elif not set(after) & _STOPS:
         yield look(
             "postfix-order",
-            f"{name}: {RELAY} does not refuse strangers itself; {RECIPIENT} does",
+            f"{name}: {where} does not refuse strangers itself; another list does",
             f"end the list with reject_unauth_destination: {cure}",
         )
     if sound:
