@@ -175,15 +175,15 @@ def _looked_up(checked: Subject, one: Table) -> Iterator[Finding]:
         where = "127.0.0.1:" + where.rpartition(":")[2]
     if listening(where) is None:
         return  # told by port-ours; postmap would try for ten seconds
-    status, said = mail.looked_up(checked.places, one, NOBODY.decode())
-    if status == 1 and not said:
+    verdict, said = mail.looked_up(checked.places, one, NOBODY.decode())
+    if verdict == "absent":
         yield fine("postfix-lookup", f"postmap -q asks {one.text} and is answered")
-    elif status is None:
+    elif verdict == "unseen":
         yield unseen("postfix-lookup", f"what postmap -q says of {one.text}: {said}")
     else:
         yield wrong(
             "postfix-lookup",
-            f"postmap -q {NOBODY.decode()} {one.text} says {said.partition(chr(10))[0]!r}",
+            f"postmap -q {NOBODY.decode()} {one.text} says {said!r}",
             "see port-answers",
         )
 

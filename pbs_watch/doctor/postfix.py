@@ -14,6 +14,9 @@ from pbs_watch.doctor.restrictions import Ours, table
 from pbs_watch.doctor.services import LISTS, RECIPIENT, RELAY, Facts, Met, queue_of, smtp
 from pbs_watch.doctor.tables import chroot, elsewhere, readable, screens
 
+_WARNINGS = 3
+"""Warnings of postconf that are told; one mistake may make many."""
+
 _STOPS = {
     "reject",
     "defer",
@@ -33,6 +36,9 @@ def judge(facts: Facts, ours: Ours) -> Iterator[Finding]:
         return
     queue, met = queue_of(facts), smtp(facts, ours)
     asking = [one for one in met if one.asks]
+    for warning in facts.warnings[:_WARNINGS]:
+        text = warning.removeprefix("postconf: ").removeprefix("warning: ")
+        yield look("postfix-warnings", f"postconf warns: {text}")
     yield from _asks(asking, met, ours)
     for one in asking:
         yield from _submission(one) if one.submission else _inbound(one)
