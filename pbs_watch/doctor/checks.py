@@ -37,7 +37,7 @@ from pbs_watch.doctor import (
 )
 from pbs_watch.doctor.ask import NOBODY, ask
 from pbs_watch.doctor.finding import Finding, fine, unseen, wrong
-from pbs_watch.doctor.processes import command, container, holder, listening, ports
+from pbs_watch.doctor.processes import account_of, command, container, holder, listening, ports
 from pbs_watch.doctor.restrictions import Table
 from pbs_watch.doctor.services import smtp, trusted, used
 from pbs_watch.doctor.subject import Subject
@@ -73,8 +73,7 @@ def _daemon(checked: Subject) -> Iterator[Finding]:
         config.log,
     )
     if isinstance(state, State):
-        account = records.account_for(state.pid, Path("/nonexistent"))
-        known = account if account is not None and account.by.startswith("process") else None
+        known = account_of(state.pid)
         facts = daemon.Facts(
             str(config.map),
             state,
