@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ def _path(arguments: argparse.Namespace) -> str:
 
 def _line(finding: Finding) -> str:
     text = shown(finding, _LONGEST)
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
     word = finding.level.value
     return f"\x1b[{_COLOURS[finding.level]}m{word}\x1b[0m{text[len(word) :]}"

@@ -37,7 +37,7 @@ from pbs_watch.doctor import (
 )
 from pbs_watch.doctor.ask import NOBODY, ask
 from pbs_watch.doctor.finding import Finding, fine, unseen, wrong
-from pbs_watch.doctor.processes import command, container, holder, listening, ports
+from pbs_watch.doctor.processes import account_of, command, container, holder, listening, ports
 from pbs_watch.doctor.restrictions import Table
 from pbs_watch.doctor.services import smtp, trusted, used
 from pbs_watch.doctor.subject import Subject
@@ -73,8 +73,7 @@ def _daemon(checked: Subject) -> Iterator[Finding]:
         config.log,
     )
     if isinstance(state, State):
-        account = records.account_for(state.pid, Path("/nonexistent"))
-        known = account if account is not None and account.by.startswith("process") else None
+        known = account_of(state.pid)
         facts = daemon.Facts(
             str(config.map),
             state,
@@ -175,15 +174,15 @@ def _looked_up(checked: Subject, one: Table) -> Iterator[Finding]:
         where = "127.0.0.1:" + where.rpartition(":")[2]
     if listening(where) is None:
         return  # told by port-ours; postmap would try for ten seconds
-    status, said = mail.looked_up(checked.places, one, NOBODY.decode())
-    if status == 1 and not said:
+    verdict, said = mail.looked_up(checked.places, one, NOBODY.decode())
+    if verdict == "absent":
         yield fine("postfix-lookup", f"postmap -q asks {one.text} and is answered")
-    elif status is None:
+    elif verdict == "unseen":
         yield unseen("postfix-lookup", f"what postmap -q says of {one.text}: {said}")
     else:
         yield wrong(
             "postfix-lookup",
-            f"postmap -q {NOBODY.decode()} {one.text} says {said.partition(chr(10))[0]!r}",
+            f"postmap -q {NOBODY.decode()} {one.text} says {said!r}",
             "see port-answers",
         )
 

@@ -26,8 +26,10 @@ _STALE = 86400.0
 _AGREE = 120.0
 """Seconds between the last line's stamp and the file's change: buffers, and a second's rounding."""
 
+_WHOLE = 30.0
 _QUARTER = 900.0
-"""Zones differ by multiples of a quarter of an hour, at most by 14 hours and 12."""
+"""Zones differ by multiples of a quarter of an hour, give or take what a collector takes to write,
+and at most by 14 hours and 12.  Any other difference is no zone's, and one in fifteen looks so."""
 _FARTHEST = 26 * 3600.0
 
 _JOURNAL = 'follow the journal: log = ["journal:"], or --log journal:; or install rsyslog'
@@ -60,7 +62,9 @@ class Tail:
 class Facts:
     """A followed file.  ``trouble``: why it cannot be a log.  ``unread``: why its end could not be
     read, for ``tail``.  ``readable``: by the daemon's user ``account``, ``None`` where nobody can
-    tell.  ``modified``: epoch seconds.  ``journald``, ``syslogd``: whether they are on this host.
+    tell.  ``modified``: epoch seconds.  ``emptied``: nothing was written since it was rotated;
+    ``tail`` and ``modified`` are its predecessor's then.  ``journald``, ``syslogd``: whether they
+    are on this host.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Facts:
     account: str = ""
     size: int = 0
     modified: float = 0.0
+    emptied: bool = False
     journald: bool = False
     syslogd: bool = True
     tail: Tail | None = None
@@ -206,10 +211,18 @@ def _clock(facts: Facts, tail: Tail, latest: float, now: float, zone: float) -> 
     whole = round(ahead / _QUARTER) * _QUARTER
     direction = "ahead of" if ahead > 0 else "behind"
     text = f"{facts.name}: its stamps are {_span(abs(ahead))} {direction} the clock that wrote it"
-    if not tail.zoned and whole and abs(ahead - whole) <= _AGREE and abs(ahead) <= _FARTHEST:
+    if (
+        not facts.emptied
+        and not tail.zoned
+        and whole
+        and abs(ahead - whole) <= _WHOLE
+        and abs(ahead) <= _FARTHEST
+    ):
         return wrong("log-clock", text, f'set zone = "{_offset(zone + whole)}"')
     if latest > now + _AGREE:
         return wrong("log-clock", text, "set the clock right where the lines are stamped")
+    if facts.emptied:
+        return unseen("log-clock", f"{facts.name}: nothing was written since it was rotated")
     return look("log-clock", text, "a copy, or a host whose clock is wrong?")
 
 

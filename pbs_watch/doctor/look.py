@@ -88,13 +88,12 @@ def run(words: Sequence[str], seconds: float = PATIENCE) -> Ran:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """As whom the daemon runs; ``by``: how that is known.  ``name`` is for people."""
+    """As whom the daemon runs; ``name`` is for people."""
 
     uid: int
     gid: int
     groups: tuple[int, ...]
     name: str
-    by: str
 
 
 def may(account: Account | None, path: Path, mode: int) -> bool | None:

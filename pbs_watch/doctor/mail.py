@@ -33,6 +33,7 @@ def facts(places: Places) -> Facts:
         main,
         tuple(_services(told["M"].out, said, _jailed(main))),
         frozenset(types.out.split()) if types.status == 0 else frozenset(),
+        warnings=tuple(dict.fromkeys(told["x"].err.splitlines() + told["M"].err.splitlines())),
     )
 
 
@@ -84,14 +85,20 @@ def _services(
         )
 
 
-def looked_up(places: Places, table: Table, key: str) -> tuple[int | None, str]:
-    """What ``postmap -q`` says: its exit code, and what it printed or why it did not.
+def looked_up(places: Places, table: Table, key: str) -> tuple[str, str]:
+    """What ``postmap -q`` says of a key: ``found``, ``absent``, ``trouble`` or ``unseen``; and why.
 
-    Exit code 1 without a word is "not found" (facts/postfix.md, "Tools for tests").
+    Exit code 1 means "not found" or an error, which is told by ``fatal:`` (facts/postfix.md, "Tools
+    for tests"); warnings are about main.cf.
     """
     where = places.postfix or places.below("/etc/postfix")
     if shutil.which("postmap") is None and not Path("/usr/sbin/postmap").exists():
-        return None, "postmap is not installed"
+        return "unseen", "postmap is not installed"
     name = table.text.removeprefix("proxy:")
     ran = run(["postmap", "-c", str(where), "-q", key, name])
-    return ran.status, ran.why or (ran.out + ran.err).strip()
+    if ran.status is None:
+        return "unseen", ran.why
+    fatal = [line for line in ran.err.splitlines() if " warning: " not in line]
+    if fatal or ran.status not in {0, 1}:
+        return "trouble", _first_line("\n".join(fatal) or ran.err)
+    return ("found", ran.out.strip()) if ran.status == 0 else ("absent", "")

@@ -14,6 +14,9 @@ from pbs_watch.doctor.restrictions import Ours, table
 from pbs_watch.doctor.services import LISTS, RECIPIENT, RELAY, Facts, Met, queue_of, smtp
 from pbs_watch.doctor.tables import chroot, elsewhere, readable, screens
 
+_WARNINGS = 3
+"""Warnings of postconf that are told; one mistake may make many."""
+
 _STOPS = {
     "reject",
     "defer",
@@ -33,6 +36,9 @@ def judge(facts: Facts, ours: Ours) -> Iterator[Finding]:
         return
     queue, met = queue_of(facts), smtp(facts, ours)
     asking = [one for one in met if one.asks]
+    for warning in facts.warnings[:_WARNINGS]:
+        text = warning.removeprefix("postconf: ").removeprefix("warning: ")
+        yield look("postfix-warnings", f"postconf warns: {text}")
     yield from _asks(asking, met, ours)
     for one in asking:
         yield from _submission(one) if one.submission else _inbound(one)
@@ -90,7 +96,9 @@ def _inbound(met: Met) -> Iterator[Finding]:
     cure = line_for(asked.argument)
     yield from _warned(met)
     if RELAY in met.asks:
-        yield from _order(met, name, cure)
+        yield from _order(met, RELAY, name, cure)
+    elif RECIPIENT in met.asks and _passes(met, RELAY):
+        yield from _order(met, RECIPIENT, name, cure)
     elif RECIPIENT in met.asks:
         yield wrong(
             "postfix-list",
@@ -114,10 +122,10 @@ def _inbound(met: Met) -> Iterator[Finding]:
             )
 
 
-def _order(met: Met, name: str, cure: str) -> Iterator[Finding]:
+def _order(met: Met, where: str, name: str, cure: str) -> Iterator[Finding]:
     """Whether the list asks us after inbound mail is accepted and before relaying is refused."""
-    list_ = met.lists[RELAY]
-    at = met.asks[RELAY][0]
+    list_ = met.lists[where]
+    at = met.asks[where][0]
     before = [step.name for step in list_[:at]]
     after = [step.name for step in list_[at + 1 :]]
     step = list_[at]
@@ -154,7 +162,7 @@ def _order(met: Met, name: str, cure: str) -> Iterator[Finding]:
     elif not set(after) & _STOPS:
         yield look(
             "postfix-order",
-            f"{name}: {RELAY} does not refuse strangers itself; {RECIPIENT} does",
+            f"{name}: {where} does not refuse strangers itself; another list does",
             f"end the list with reject_unauth_destination: {cure}",
         )
     if sound:

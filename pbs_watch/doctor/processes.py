@@ -118,7 +118,7 @@ def account_of(pid: int) -> Account | None:
     if len(found["Uid"]) < 2 or len(found["Gid"]) < 2:
         return None
     uid, gid = found["Uid"][1], found["Gid"][1]
-    return Account(uid, gid, tuple(found["Groups"]), _name(uid), f"process {pid}")
+    return Account(uid, gid, tuple(found["Groups"]), _name(uid))
 
 
 def account_named(name: str) -> Account | None:
@@ -128,7 +128,7 @@ def account_named(name: str) -> Account | None:
     except KeyError:
         return None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return Account(entry.pw_uid, entry.pw_gid, groups, entry.pw_name, "the accounts of this host")
+    return Account(entry.pw_uid, entry.pw_gid, groups, entry.pw_name)
 
 
 def _name(uid: int) -> str:

@@ -71,6 +71,7 @@ def log_facts(
         account=who,
         size=found.st_size,
         modified=modified,
+        emptied=found.st_size == 0,
         journald=journald,
         syslogd=writer,
         tail=tail,

@@ -38,7 +38,8 @@ class Service:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What ``postconf`` tells; ``why``: why it tells nothing.  ``main``: all parameters of main.cf,
-    written out.  ``types``: the tables that this Postfix can read.
+    written out.  ``types``: the tables that this Postfix can read.  ``warnings``: what postconf
+    says besides.
     """
 
     main: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Facts:
     types: frozenset[str] = frozenset()
     why: str = ""
     installed: bool = True
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

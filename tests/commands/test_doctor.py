@@ -31,7 +31,7 @@ def sound() -> Iterator[Sound]:
 def told(sound: Sound, *words: str | Path, status: int) -> dict[str, str]:
     """The worst level of each check that ``doctor`` tells."""
     ended = command("doctor", "--json", *sound.words, *words)
-    assert (ended.status, ended.err) == (status, ""), ended
+    assert (ended.status, ended.err) == (status, ""), ended.out.decode()
     found: dict[str, str] = {}
     for one in json.loads(ended.out)["findings"]:
         worst = found.get(one["check"], "fine")

@@ -143,6 +143,12 @@ def test_stamps_in_the_future_are_wrong_and_old_ones_of_a_copy_worth_a_look() ->
     assert levels(of_log(copied))["log-clock"] is LOOK
 
 
+def test_what_is_known_of_a_log_that_was_emptied_a_moment_ago_is_old() -> None:
+    stamped = line("noise", at=NOW - 1800, stamp=bsd_utc)
+    assert levels(of_log(followed(stamped)))["log-clock"] is WRONG
+    assert levels(of_log(followed(stamped, emptied=True, size=0)))["log-clock"] is UNSEEN
+
+
 def test_near_misses_are_shown_with_the_command_that_explains_them() -> None:
     odd = line("LOGIN, user=bob, ip=[198.18.0.9], port=[1], new=\x1b[2J", at=NOW)
     found = of_log(followed(login("198.18.0.1", at=NOW), odd))

@@ -164,14 +164,14 @@ def test_a_line_that_comes_too_late_grants_nothing(start: Start, log: Log) -> No
 
 def test_a_line_that_is_a_near_miss(start: Start, log: Log) -> None:
     daemon = start()
-    ended = tried(daemon, log, alter=lambda text: text + ", new=1", wait="0.3s")
+    ended = tried(daemon, log, alter=lambda text: text + ", new=1", wait="2s")
     assert links(ended) == {"before": True, "written": True, "log": True, "answered": False}
     assert "near miss" in json.loads(ended.out)[-1]["cure"]
 
 
 def test_a_line_that_is_refused_says_why(start: Start, log: Log) -> None:
     daemon = start("--never", "198.51.100.0/24")  # which the settings here do not say
-    ended = tried(daemon, log, wait="0.3s")
+    ended = tried(daemon, log, wait="2s")
     assert links(ended)["answered"] is False
     assert "never" in json.loads(ended.out)[-1]["cure"]
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def levels(findings: list[Finding]) -> dict[str, str]:
 
 def told(sound: Sound, *words: str, status: int) -> dict[str, str]:
     ended = command("doctor", "--json", *sound.words, *words)
-    assert (ended.status, ended.err) == (status, ""), ended
+    assert (ended.status, ended.err) == (status, ""), ended.out.decode()
     found: dict[str, str] = {}
     for one in json.loads(ended.out)["findings"]:
         worst = found.get(one["check"], "fine")
@@ -155,6 +156,13 @@ RECIPIENT = "smtpd_recipient_restrictions = "
         (LAST, LAST + "\n" + RECIPIENT + CHECK[:-1], "postfix-list", "wrong"),
         (LAST, LAST + "\n" + RECIPIENT + AUTH + CHECK[:-1], "postfix-list", "look"),
         (LAST, LAST + "\nsmtpd_client_restrictions = " + CHECK[:-1], "postfix-list", "wrong"),
+        # As before Postfix 2.10, and sound
+        (
+            RELAY,
+            "smtpd_relay_restrictions =\n" + RECIPIENT + AUTH + CHECK + LAST + "\n",
+            "postfix-order",
+            "fine",
+        ),
         # Other places
         (LAST, LAST + "\nmynetworks = 127.0.0.0/8, {table}", "postfix-elsewhere", "wrong"),
         (LAST, LAST + "\npostscreen_access_list = {table}", "postfix-elsewhere", "wrong"),
@@ -285,3 +293,42 @@ def test_a_mistake_fails_and_postmap_is_not_waited_for_without_a_daemon(sound: S
     found = told(sound, status=1)
     assert "postfix-lookup" not in found
     assert found["port-ours"] == "wrong"
+
+
+def test_debians_own_files_with_what_readme_changes_in_them_pass(sound: Sound) -> None:
+    etc = sound.root / "etc"
+    shutil.rmtree(etc)
+    for name in ("courier", "rsyslog.d", "logrotate.d", "postfix"):
+        shutil.copytree(f"/etc/{name}", etc / name)
+    for name in ("rsyslog.conf", "logrotate.conf"):
+        shutil.copy(f"/etc/{name}", etc)
+    for name in ("rsyslog.conf", "logrotate.d/rsyslog"):
+        text = (etc / name).read_text()
+        assert "/var/log/mail.log" in text
+        (etc / name).write_text(text.replace("/var/log/mail.log", str(sound.log)))
+    with sound.daemon():
+        assert told(sound, status=1)["courier-cure"] == "wrong"  # with cuts = "off"
+        for name in ("pop3d", "pop3d-ssl", "imapd", "imapd-ssl"):
+            with (etc / "courier" / name).open("a") as file:
+                file.write(
+                    'TCPDOPTS="-nodnslookup -noidentlookup '
+                    f'-stderrlogger=/usr/sbin/courierlogger -stderrloggername={name}"\n'
+                )
+        found = told(sound, status=1)
+        assert {name for name, level in found.items() if level == "wrong"} == {"postfix-asks"}
+        table = f"tcp:127.0.0.1:{sound.port}"
+        with (etc / "postfix/main.cf").open("a") as file:
+            file.write(RELAY.format(table=table))
+        found = told(sound, status=0)
+        assert found["postfix-warnings"] == "look"  # it stands there twice now
+        (etc / "postfix/main.cf").write_text(
+            re.sub(
+                r"(?m)^smtpd_relay_restrictions = permit_mynetworks permit_.*\n",
+                "",
+                (etc / "postfix/main.cf").read_text(),
+            )
+        )
+        with (etc / "postfix/master.cf").open("a") as file:
+            file.write(MASTER.format(table=table).partition("\n")[2].replace("pickup", "# "))
+        found = told(sound, status=0)
+    assert set(found.values()) == {"fine"}, found

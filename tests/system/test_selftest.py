@@ -84,3 +84,10 @@ def test_logins_that_go_to_another_file_are_a_broken_link(sound: Sound) -> None:
     with rsyslog(sound, "bsd", "mail.err") as socket, sound.daemon():
         status, links = tried(sound, socket, "--wait", "0.5s")
     assert (status, links) == (1, {"before": True, "written": True, "log": False})
+
+
+def test_a_daemon_that_speaks_socketmap_alone(sound: Sound) -> None:
+    sound.change("settings", "tcp_table", "socketmap")
+    with rsyslog(sound, "RSYSLOG_FileFormat") as socket, sound.daemon():
+        status, links = tried(sound, socket)
+    assert (status, False in links.values(), links["postfix"]) == (0, False, True)
