@@ -27,6 +27,8 @@ SOURCES := pbs_watch tests benchmarks demo setup.py
 TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/promise_1_sees_every_login \
   --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py
 ALONE := tests/promise_1_sees_every_login tests/promise_4_never_waits tests/commands/test_status_and_top.py
+# Those that measure how long a lookup or a login takes.
+SYSTEM_ALONE := tests/system/test_faults.py tests/system/test_first_recipient.py
 
 .PHONY: run test test-debian12 test-system test-slow lint bench clean
 
@@ -42,7 +44,9 @@ test-debian12: $(DEBIAN12)/installed
 	$(DEBIAN12)/bin/python -m pytest $(ALONE) $(ARGS)
 
 test-system: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest tests/system $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/system \
+	  $(SYSTEM_ALONE:%=--ignore=%) $(ARGS)
+	$(VENV)/bin/python -m pytest $(SYSTEM_ALONE) $(ARGS)
 
 test-slow: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/slow $(ARGS)

@@ -69,14 +69,14 @@ class Waits:
                 self._waiting.append(question)
             else:
                 self._undecided.append((question, address))
-        return at_once + self._strangers(now)
+        return at_once + self._decided(now)
 
     def ready(self, now: float, *, grown: bool) -> list[Question]:
         """Take out the questions that have waited long enough.
 
         And, where the log has ``grown``, those whose login has come.
         """
-        found = self._strangers(now)
+        found = self._decided(now)
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             over = self._late(one, now) or (grown and self._lookup.missing(one.key) is None)
@@ -97,16 +97,18 @@ class Waits:
     def _late(self, question: Question, now: float) -> bool:
         return now - question.arrived >= self._longest
 
-    def _strangers(self, now: float) -> list[Question]:
-        """Take out the questions of whose addresses the kernel knows no connection."""
+    def _decided(self, now: float) -> list[Question]:
+        """Take out the questions that need not wait, if the kernel may be asked again."""
         if not self._undecided or now < self._ask_again:
             return []
         self._ask(now)
-        strangers: list[Question] = []
+        found: list[Question] = []
         for one, address in self._undecided:
-            (self._waiting if address in self._connected else strangers).append(one)
+            # Its login may have come meanwhile.
+            waits = address in self._connected and self._lookup.missing(one.key) is not None
+            (self._waiting if waits else found).append(one)
         self._undecided = []
-        return strangers
+        return found
 
     def _ask(self, now: float) -> None:
         if self._kernel is None:

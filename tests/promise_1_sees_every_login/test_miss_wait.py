@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -70,6 +71,23 @@ def test_the_login_of_a_connected_client_is_waited_for(
     log_later.join()
     assert answer == OK
     assert 0.1 <= took < AT_ONCE
+
+
+def test_it_is_answered_as_soon_as_the_login_comes(
+    waiting: Daemon, log: Log, server: MailServer
+) -> None:
+    # Some of them come while the kernel may not be asked again yet.
+    clients = [f"127.0.1.{number}" for number in range(1, 101)]
+    slowest = 0.0
+    for client in clients:
+        server.connect(client)
+        log_later = threading.Timer(0.001, log.write, [login(client)])
+        log_later.start()
+        answer, took = timed(partial(waiting.ask, client))
+        log_later.join()
+        assert answer == OK
+        slowest = max(slowest, took)
+    assert slowest < AT_ONCE
 
 
 def test_it_is_not_waited_for_ever(waiting: Daemon, server: MailServer) -> None:

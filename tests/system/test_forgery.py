@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,17 @@ class Scene:
 
     def relay(self, clients: list[str]) -> dict[str, set[str]]:
         """Which of ``clients`` each daemon lets relay."""
-        return {cuts: {one for one in clients if self.relays(cuts, one)} for cuts in self._daemons}
+        with ThreadPoolExecutor(8) as together:
+            return {
+                cuts: {
+                    client
+                    for client, relays in zip(
+                        clients, together.map(partial(self.relays, cuts), clients), strict=True
+                    )
+                    if relays
+                }
+                for cuts in self._daemons
+            }
 
     def attacked(self) -> Attack:
         """An attack while the users log in, each once."""
@@ -132,18 +143,17 @@ class Scene:
 
 @pytest.fixture
 def scene(mailhost: MailHost, tmp_path: Path, clients: Clients) -> Iterator[Callable[..., Scene]]:
-    """Starts a daemon for each setting of ``cuts`` that is named."""
+    """Starts a daemon for each setting of ``cuts`` that is named, with more ``words``."""
     with ExitStack() as ends:
 
-        def started(*settings: str) -> Scene:
+        def started(*settings: str, words: Sequence[str] = ()) -> Scene:
             daemons = {}
             for cuts in settings:
                 home = tmp_path / cuts
                 home.mkdir()
                 _, option, where = ASKED[cuts]
-                words = [option, where.format(mailhost.postfix.spool), "--cuts", cuts]
-                words += ["--miss-wait", "0.2s"]
-                daemons[cuts] = Daemon(home, *words, logs=[mailhost.rsyslog.log])
+                said = [option, where.format(mailhost.postfix.spool), "--cuts", cuts, *words]
+                daemons[cuts] = Daemon(home, *said, logs=[mailhost.rsyslog.log])
                 ends.callback(daemons[cuts].end)
             return Scene(mailhost, daemons, clients)
 
@@ -195,7 +205,7 @@ def test_attackers_relay_nothing_and_users_can_at_their_next_login(
 def test_with_the_cure_every_line_can_be_believed(
     mailhost: MailHost, scene: Callable[..., Scene], *, stutters: bool
 ) -> None:
-    here = scene("off")
+    here = scene("off", words=["--miss-wait", "0.8s"])
     with mailhost.courier.cured():
         with ExitStack() as during:
             if stutters:

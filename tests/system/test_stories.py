@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 import poplib
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sized
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import until
+from tests.daemon import PATIENCE, PROGRAM, environment, until
 from tests.faults import injected
 from tests.supervised import Supervisor
 from tests.system.conftest import MailHost, Watch
@@ -364,3 +365,17 @@ def test_a_map_that_becomes_read_only_loses_nothing(
     # What was not written stands in the log.
     daemon.start()
     assert all(mailhost.relays(client) for client in (first, second, third))
+
+
+def test_a_map_on_a_read_only_disk_is_refused_in_one_line(tmp_path: Path) -> None:
+    home = tmp_path / "map"
+    home.mkdir()
+    script = 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; map=$1; shift; exec "$@" $map'
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", script, "sh", home, *PROGRAM, "run",
+         "--log", tmp_path / "mail.log", "--tcp-table", "127.0.0.1:0", "--map"],
+        env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "Read-only file system); name a directory" in ended.stderr
