@@ -118,7 +118,8 @@ class Server:
         self.waiting: list[Question] = []
         self._ask = lookup
         self._latency = latency
-        self._lookup = lookup if latency is None else self._timed
+        self._answered = 0
+        self._lookup = lookup if latency is None else self._counted
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
         self._live = Socketmap(answers, asides or {})
@@ -270,6 +271,7 @@ class Server:
         # Measured: half again as many lookups/s as sending after each read.
         for connection in heard:
             self._say(connection)
+        self._time()
         # After the connections: an accepted one may get the number of one that was just closed.
         for fd in others:
             callback = self._watched.get(fd)
@@ -339,13 +341,20 @@ class Server:
                     self._latency.observe(self._now - question.arrived)
                 connection.unsent += connection.conversation.settle(decide(question.key))
                 self._say(connection)
+        self._time()
 
-    def _timed(self, key: bytes) -> Verdict | None:
+    def _counted(self, key: bytes) -> Verdict | None:
         """As the lookup does; a question's time ends when it is settled."""
         verdict = self._ask(key)
-        if verdict is not None and self._latency is not None:
-            self._latency.observe(monotonic() - self._now)
+        if verdict is not None:
+            self._answered += 1
         return verdict
+
+    def _time(self) -> None:
+        """All that was answered in this turn has taken as long as the turn, sending included."""
+        if self._answered and self._latency is not None:
+            self._latency.observe(monotonic() - self._now, self._answered)
+            self._answered = 0
 
     # Connections
 
