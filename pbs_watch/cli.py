@@ -16,13 +16,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from pbs_watch import __version__
+from pbs_watch import __version__, standard_error
 from pbs_watch.errors import PatternError, PbsWatchError, UsageError, one_line
 from pbs_watch.options import (
     add_answering,
     add_control,
     add_judging,
     add_map,
+    add_metrics,
     add_note,
     add_patterns,
     add_subject,
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: PbsWatchError) -> None:
-    print(f"pbs-watch: {one_line(error)}", file=sys.stderr)
+    start = standard_error.ERROR if standard_error.is_the_journal() else ""
+    print(f"{start}pbs-watch: {one_line(error)}", file=sys.stderr)
 
 
 def parser(asked: str = "") -> argparse.ArgumentParser:
@@ -117,6 +119,7 @@ def _add_run(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     command.add_argument(
         "-v", "--verbose", action="store_true", help="say each login, end and refusal"
     )
@@ -351,6 +354,7 @@ def _add_check(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     command.set_defaults(command=_lazily("patterns", "check"))
 
 

@@ -37,7 +37,8 @@ class Config:
     many lookups of a user's addresses may permit, in how many seconds; ``None``: any number.
     ``max_users_per_address``, ``max_addresses_per_user``: 0 for any number.
     ``tcp_table`` is empty only where ``socketmap`` was asked for alone.  ``never`` holds networks
-    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.
+    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.  ``metrics``:
+    ``ADDRESS:PORT``, ``None`` as for ``metrics_file``: not at all.
     """
 
     log: tuple[str, ...] = ("/var/log/mail.log",)
@@ -70,6 +71,8 @@ class Config:
     allow_remote: bool = False
     retention: float = 7 * 86400.0
     audit: Literal["off", "text", "json"] = "off"
+    metrics: str | None = None
+    metrics_file: Path | None = None
 
     def networks(self, items: Iterable[str]) -> Networks:
         """Networks, and what the words ``own`` and ``gateway`` among them mean on this host now."""

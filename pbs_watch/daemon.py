@@ -24,14 +24,19 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pbs_watch.answer.wire import Answers
 from pbs_watch.errors import PbsWatchError, one_line
 from pbs_watch.handover import Handed
 from pbs_watch.reloads import Reloads, Verdict
 from pbs_watch.service import Connections, Loaded, Service
+from pbs_watch.snapshots import Snapshots
 from pbs_watch.standin import StandIn
 from pbs_watch.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from pbs_watch.exporter import Exporter
 
 log = logging.getLogger("pbs_watch")
 
@@ -75,7 +80,8 @@ class Daemon:
             log.warning("%s", text)
         try:
             service = self._started()
-        except (PbsWatchError, OSError) as error:
+        except Exception as error:
+            # Whatever it is: a port that is open and silent is worse.
             if not self._handed.listeners:
                 raise
             found = self._stand_in(error)
@@ -141,7 +147,7 @@ class Daemon:
             began = monotonic()
             try:
                 service = self._started()
-            except (PbsWatchError, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001 - as in run()
                 error, took = failure, monotonic() - began
                 continue
             log.warning("what kept the daemon from starting is mended")
@@ -162,6 +168,14 @@ class Daemon:
     def _serve(self, service: Service) -> None:
         """Turn until the end, and do what signals and ``pbs-watch reload`` ask for."""
         self._wake = service.wake
+        exporter = _exporter(service)
+        try:
+            self._turn_on(service, exporter)
+        finally:
+            if exporter is not None:
+                exporter.close()
+
+    def _turn_on(self, service: Service, exporter: Exporter | None) -> None:
         reloads = Reloads(self._load, service.wake)
         service.live.also(b"reload", lambda _: {"number": reloads.ask()})
         service.live.also(b"reloaded", lambda number: _told(reloads, number))
@@ -172,6 +186,8 @@ class Daemon:
         while not self._stopping:
             service.turn()
             self._supervisor.feed(monotonic())
+            if exporter is not None:
+                exporter.turn()
             if self._tell:
                 self._tell = False
                 log.warning("%s", service.live.summary())
@@ -218,6 +234,16 @@ class Daemon:
             self._supervisor.keep(protocol, theirs)
         for connection, _ in connections:
             connection.close()
+
+
+def _exporter(service: Service) -> Exporter | None:
+    """Who tells metrics, where that is wanted."""
+    config = service.live.config
+    if config.metrics is None and config.metrics_file is None:
+        return None
+    from pbs_watch.exporter import exporter_of  # noqa: PLC0415 - 20 ms of every start else
+
+    return exporter_of(config, Snapshots(service.live.status, service.wake))
 
 
 def _told(reloads: Reloads, number: bytes) -> dict[str, object]:

@@ -11,8 +11,8 @@ version, pid      of the daemon
 started, now      when it started, and when this was said; ``uptime``: the seconds between,
                   whatever the clock was set to meanwhile
 map               ``path``, ``schema``, and the rows of ``grants``, ``logins``, ``sessions``
-                  and ``orders`` (or ``error`` instead); rows that are over count until they
-                  are swept, some seconds later
+                  and ``orders``, and its ``bytes`` (or ``error`` instead); rows that are over
+                  count until they are swept, some seconds later
 settings          ``window`` and ``session_limit`` in seconds, ``cuts``, ``witness``,
                   ``shadow``
 sources           a list, see below
@@ -26,6 +26,10 @@ near              near misses; ``near_misses``: the last ten of them, each with 
 lookups           by answer: ``found``, ``absent``, ``unknown`` (cannot say); ``names`` asked
                   for no address; ``limited`` were over the relay limit, and count among the
                   first three as well; ``shadowed`` would have been found but for ``shadow``
+latency           null, or where metrics are collected: lookups by how long they took
+                  (``counts``, see :mod:`pbs_watch.answer.latency`), and their ``seconds``
+commits           ``count`` of the batches written to the map, how many ``failed``, the
+                  ``seconds`` it took, and the ``error`` of the last one, or empty
 warnings          how many there were; ``last_warning``: the latest, or empty
 ================  ==========================================================================
 
@@ -50,8 +54,10 @@ from pbs_watch.grants.address import literal
 from pbs_watch.grants.rows import SCHEMA
 
 if TYPE_CHECKING:  # who only asks is to be quick
+    from pbs_watch.answer.latency import Latency
     from pbs_watch.answer.lookup import Lookup
     from pbs_watch.chain import Counts
+    from pbs_watch.commits import Commits
     from pbs_watch.config import Config
     from pbs_watch.grants.events import NearMiss
     from pbs_watch.grants.store import Map
@@ -86,6 +92,8 @@ class Live:
         counts: Counts,
         lookup: Lookup,
         notices: Notices,
+        commits: Commits,
+        latency: Latency | None,
     ) -> None:
         self.config = config
         """The settings that count now."""
@@ -95,6 +103,8 @@ class Live:
         self._lookup = lookup
         self._asked = lookup.asked
         self._notices = notices
+        self._commits = commits
+        self._latency = latency
         self._started = time()
         self._began = monotonic()
         self._also: dict[bytes, Callable[[bytes], object]] = {}
@@ -167,14 +177,27 @@ class Live:
             "near": counts.near,
             "near_misses": [_near(miss) for miss in counts.misses],
             "lookups": {name: getattr(self._asked, name) for name in _ANSWERS},
+            "latency": self._latencies(),
+            "commits": {
+                "count": self._commits.counts.all,
+                "failed": self._commits.counts.failed,
+                "seconds": round(self._commits.counts.seconds, 6),
+                "error": self._commits.failing,
+            },
             "warnings": self._notices.total,
             "last_warning": self._notices.last,
         }
 
+    def _latencies(self) -> dict[str, object] | None:
+        if self._latency is None:
+            return None
+        return {"counts": list(self._latency.counts), "seconds": self._latency.seconds}
+
     def _rows(self) -> dict[str, object]:
         try:
             with self._map.reading() as tables:
-                return {name.decode(): tables.count(name) for name in ROWS}
+                rows = {name.decode(): tables.count(name) for name in ROWS}
+            return {**rows, "bytes": self._map.size()}
         except MapError as error:
             return {"error": str(error)}
 

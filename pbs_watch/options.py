@@ -122,6 +122,18 @@ def add_control(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_metrics(command: argparse.ArgumentParser) -> None:
+    """How the daemon is watched."""
+    command.add_argument(
+        "--metrics", metavar="ADDR:PORT", help="tell Prometheus metrics there; off (default)"
+    )
+    command.add_argument(
+        "--metrics-file",
+        metavar="PATH",
+        help="write them for the textfile collector, every 15 s; off (default)",
+    )
+
+
 def add_answering(command: argparse.ArgumentParser) -> None:
     """Where lookups are answered, and what is said."""
     command.add_argument(

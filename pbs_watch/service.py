@@ -16,6 +16,7 @@ from socket import socket
 from time import monotonic, time
 
 from pbs_watch import live
+from pbs_watch.answer.latency import Latency
 from pbs_watch.answer.lookup import Lookup, Rules
 from pbs_watch.answer.server import Protocol, Server
 from pbs_watch.answer.verdict import Verdict
@@ -47,6 +48,9 @@ from pbs_watch.trail import Trail
 
 log = logging.getLogger("pbs_watch")
 
+
+_RESTART = ("map", "metrics", "metrics_file")
+"""The settings that only a restart changes."""
 
 Connections = Sequence[tuple[socket, Protocol]]
 """Open connections, and what they speak."""
@@ -88,14 +92,8 @@ class Service:
             self._reading = self._new_reading(config)
             opened.callback(self._reading.close)
             self._lookup = self._new_lookup(config)
-            self.live = Live(
-                config,
-                self._map,
-                reading=self._reading,
-                counts=self._chain.counts,
-                lookup=self._lookup,
-                notices=self._notices,
-            )
+            watched = config.metrics is not None or config.metrics_file is not None
+            self._latency = Latency() if watched else None
             self._server = self._new_server(config)
             opened.callback(self._server.close)
             self.wake = self._server.wake
@@ -110,6 +108,7 @@ class Service:
                 save=self._reading.save,
                 notices=self._notices,
             )
+            self.live = self._new_live(config)
             self._sessions = self._new_sessions(config)
             opened.callback(self._close_sessions)
             self._chain.standing = self._sessions.standing
@@ -144,14 +143,30 @@ class Service:
             self._map, self._pending, time, self._notices.map_trouble, self._rules(config)
         )
 
+    def _new_live(self, config: Config) -> Live:
+        return Live(
+            config,
+            self._map,
+            reading=self._reading,
+            counts=self._chain.counts,
+            lookup=self._lookup,
+            notices=self._notices,
+            commits=self._commits,
+            latency=self._latency,
+        )
+
     def _new_server(self, config: Config) -> Server:
         return Server(
             self._lookup.ask,
             Answers(config.answer, config.trouble),
-            asides={live.NAME: self.live.answer},
+            asides={live.NAME: self._tell_live},
             allow_remote=config.allow_remote,
+            latency=self._latency,
             report=lambda text: self._notices.told("sockets", text),
         )
+
+    def _tell_live(self, key: bytes) -> bytes | None:
+        return self.live.answer(key)  # which is made after the server
 
     # What the settings make of it
 
@@ -219,8 +234,8 @@ class Service:
         self._looks.begin_anew()
         self._commits.soon()
         return [
-            f"{name}: takes a restart; {getattr(old, name)} goes on"
-            for name in ("map",)
+            f"{name}: takes a restart; until then all is as before"
+            for name in _RESTART
             if getattr(config, name) != getattr(old, name)
         ]
 

@@ -213,6 +213,27 @@ def _retention(value: object) -> float:
     return seconds(_text(value))
 
 
+def _metrics(value: object) -> str | None:
+    """``ADDRESS:PORT``, or ``off``."""
+    from pbs_watch.answer import listen  # noqa: PLC0415
+
+    text = _text(value)
+    if text == "off":
+        return None
+    listen.parse_tcp(text)
+    return text
+
+
+def _metrics_file(value: object) -> Path | None:
+    """The path of a file, as the textfile collector takes it, or ``off``."""
+    path = _path(value)
+    if path == Path("off"):
+        return None
+    if path.suffix != ".prom" or not path.is_absolute():
+        raise UsageError(f"{str(path)!r} is no absolute path that ends in .prom, nor off")
+    return path
+
+
 def _zone(value: object) -> tzinfo | None:
     name = _text(value)
     if name == "local":
@@ -280,5 +301,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "allow_remote": _flag,
     "retention": _retention,
     "audit": _choice("off", "text", "json"),
+    "metrics": _metrics,
+    "metrics_file": _metrics_file,
 }
 """For each setting what turns a value into ours."""

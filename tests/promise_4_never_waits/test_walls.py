@@ -28,6 +28,7 @@ PURE = {
     "errors",
     "health",
     "answer/asked",
+    "answer/latency",
     "answer/conversation",
     "answer/lookup",
     "answer/socketmap",
@@ -108,12 +109,14 @@ ONLY = {
     "lmdb": {"grants/environment", "grants/store", "grants/tables", "grants/probe"},
     "pyparsing": {"pattern/grammar"},
     "watchdog": {"log/wake"},
-    "select": {"answer/server", "answer/listen", "speaking", "supervisor"},
+    "select": {"answer/server", "answer/listen", "answer/listeners", "speaking", "supervisor"},
     "selectors": {"answer/server", "answer/listen"},
     "socket": {
         "answer/client",
         "answer/server",
         "answer/listen",
+        "answer/listeners",
+        "exporter",
         "grants/address",
         "handover",
         "kernel",
@@ -121,8 +124,17 @@ ONLY = {
         "standin",
         "supervisor",
     },
+    "prometheus_client": {"metrics"},
     "zstandard": {"log/decompress"},
-    "threading": {"grants/writer", "log/wake", "answer/server", "reloads", "speaking", "witness"},
+    "threading": {
+        "grants/writer",
+        "log/wake",
+        "answer/server",
+        "exporter",
+        "reloads",
+        "speaking",
+        "witness",
+    },
 }
 """Who may import what, function-level imports included."""
 

@@ -25,8 +25,9 @@ _PATIENCE = 240
 _SETUP = """\
 set -e
 mount -t tmpfs tmpfs {home}/layer
-mkdir {home}/layer/upper {home}/layer/work
-mount -t overlay overlay -o lowerdir=/,upperdir={home}/layer/upper,workdir={home}/layer/work {home}/root
+cd {home}/layer
+mkdir upper work
+mount -t overlay overlay -o lowerdir=/,upperdir=$PWD/upper,workdir=$PWD/work {home}/root
 cd {home}/root
 rm -f etc/machine-id usr/sbin/policy-rc.d etc/systemd/system/*.wants/*
 : >etc/machine-id
