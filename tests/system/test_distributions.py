@@ -87,9 +87,10 @@ def test_what_an_operator_needs_comes_along(built: Built) -> None:
     share = built.home / "share"
     example = share / "pbs-watch" / "pbs-watch.toml"
     assert example.read_bytes() == (ROOT / "packaging" / "pbs-watch.toml").read_bytes()
-    for unit in (ROOT / "packaging" / "systemd").iterdir():
-        installed = share / "pbs-watch" / "systemd" / unit.name
-        assert installed.read_bytes() == unit.read_bytes()
+    for folder in ("grafana", "openrc", "prometheus", "systemd", "sysv"):
+        for file in (ROOT / "packaging" / folder).iterdir():
+            installed = share / "pbs-watch" / folder / file.name
+            assert installed.read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("page", PAGES)
