@@ -8,6 +8,9 @@
 #                       own, journalctl, logrotate and strace, which makes system calls fail (as root
 #                       with CAP_SYS_ADMIN; .ci/run installs them)
 #   make test-slow      the tests that take minutes and gigabytes: hundreds of kills, large backlogs
+#   make deb            the Debian package, in dist/ (its build dependencies: packaging/debian/control)
+#   make test-deb       that package installed, upgraded, removed and purged in a clean Debian 12 (as
+#                       root; with debootstrap, lintian, systemd-container)
 #   make lint           ruff and mypy only
 #   make bench          replay of a generated log of 2,000,000 lines, against grep
 #   make clean          removes what these commands made
@@ -24,13 +27,13 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
 SOURCES := pbs_watch tests benchmarks demo setup.py
 # Two at once, and one by one those that measure time or look at a terminal while it changes.
-TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/promise_1_sees_every_login \
+TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/package --ignore=tests/promise_1_sees_every_login \
   --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py
 ALONE := tests/promise_1_sees_every_login tests/promise_4_never_waits tests/commands/test_status_and_top.py
 # Those that measure how long a lookup or a login takes.
 SYSTEM_ALONE := tests/system/test_faults.py tests/system/test_first_recipient.py
 
-.PHONY: run test test-debian12 test-system test-slow lint bench clean
+.PHONY: run test test-debian12 test-system test-slow deb test-deb lint bench clean
 
 run: $(VENV)/installed-run
 	@$(VENV)/bin/python demo/play.py $(ARGS)
@@ -50,6 +53,12 @@ test-system: $(VENV)/installed-test
 
 test-slow: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/slow $(ARGS)
+
+deb:
+	packaging/build-deb dist
+
+test-deb: deb $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest tests/package $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check $(SOURCES)

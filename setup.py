@@ -22,7 +22,11 @@ from pbs_watch import __version__, cli  # noqa: E402
 
 SHARED = {
     "share/pbs-watch": ["packaging/pbs-watch.toml"],
+    "share/pbs-watch/grafana": ["packaging/grafana/*"],
+    "share/pbs-watch/openrc": ["packaging/openrc/*"],
+    "share/pbs-watch/prometheus": ["packaging/prometheus/*"],
     "share/pbs-watch/systemd": ["packaging/systemd/*"],
+    "share/pbs-watch/sysv": ["packaging/sysv/*"],
 }
 """Files that are installed as they are."""
 

@@ -80,7 +80,8 @@ class Daemon:
             log.warning("%s", text)
         try:
             service = self._started()
-        except (PbsWatchError, OSError) as error:
+        except Exception as error:
+            # Whatever it is: a port that is open and silent is worse.
             if not self._handed.listeners:
                 raise
             found = self._stand_in(error)
@@ -146,7 +147,7 @@ class Daemon:
             began = monotonic()
             try:
                 service = self._started()
-            except (PbsWatchError, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001 - as in run()
                 error, took = failure, monotonic() - began
                 continue
             log.warning("what kept the daemon from starting is mended")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -120,22 +121,30 @@ class Exporter:
             self._start("metrics file", self._write_again_and_again)
 
     @staticmethod
-    def _start(name: str, work: Any) -> None:
-        threading.Thread(target=work, name=name, daemon=True).start()
+    def _start(name: str, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def turn(self) -> None:
         """To be called in the loop."""
         self._snapshots.turn()
 
-    def close(self) -> None:
-        """Tell no more; the file would be taken for the state of a daemon that runs."""
+    def close(self) -> threading.Thread:
+        """Tell no more; the file would be taken for the state of a daemon that runs.
+
+        Returns a thread that ends with the server, for which a daemon need not wait.
+        """
         self._over.set()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
         if self._file is not None:
             with suppress(OSError):
                 self._file.unlink()
+        return self._start("metrics end", self._close_server)
+
+    def _close_server(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()  # waits until the server looks, which is half a second
+            self._server.server_close()
 
     def _write_again_and_again(self) -> None:
         assert self._file is not None  # noqa: S101 - or this thread does not run

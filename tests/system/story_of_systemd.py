@@ -307,8 +307,12 @@ def ready_in() -> dict[str, Any]:
 
 
 def stopping() -> dict[str, Any]:
-    run("systemctl", "stop", "pbs-watch.socket", "pbs-watch.service")
+    with socket.create_connection(("127.0.0.1", PORT), 10) as connection:
+        assert ask(GRANTED, connection) == OK
+        run("systemctl", "stop", "pbs-watch.socket", "pbs-watch.service")
+        ended = ask(GRANTED, connection)
     return {
+        "ended": ended.decode(),
         "state": show("pbs-watch.service", "ActiveState"),
         "result": show("pbs-watch.service", "Result"),
         "relay": RELAY.exists(),
