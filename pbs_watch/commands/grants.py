@@ -62,6 +62,7 @@ def list_grants(arguments: argparse.Namespace) -> int:
 
 
 def _choice(arguments: argparse.Namespace) -> Choice:
+    from pbs_watch.escape import meant  # noqa: PLC0415
     from pbs_watch.grants.address import canonical, network  # noqa: PLC0415
     from pbs_watch.grants.listing import Choice  # noqa: PLC0415
 
@@ -74,9 +75,9 @@ def _choice(arguments: argparse.Namespace) -> Choice:
     if "" in {user, service, arguments.network} or user == "@":
         raise UsageError("an empty name; write one, or leave the option out")
     return Choice(
-        (user or "").encode("utf-8", "surrogateescape"),
+        meant(user or ""),
         canonical(network(arguments.network)) if arguments.network else b"",
-        (service or "").encode("utf-8", "surrogateescape"),
+        meant(service or ""),
         arguments.permanent,
     )
 

@@ -9,11 +9,12 @@ import argparse
 import os
 import time
 
-from pbs_watch.commands.forms import counted, shown
+from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import operator, settings
 from pbs_watch.config import Config
 from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import meant, shown
 from pbs_watch.grants import hand
 from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
 from pbs_watch.grants.copy import ordering
@@ -135,7 +136,8 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
         left = _still_allowed(grants, order)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
     print(f"{_named(order)} {done}: {_struck(struck)}")
-    if order.subject == "user" and not struck.logins + struck.sessions:
+    unknown = order.subject == "user" and not struck.logins + struck.sessions
+    if unknown:
         print("the map knows no login of that user now: look at the name in pbs-watch list")
     if config.prefix < IPV6_BITS and b":" in order.name and b"/" not in order.name:
         network = widened(order.name, config.prefix).decode()
@@ -149,7 +151,8 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
         print(_goes_on(going))
     if kept > _MOST:
         print(f"and {kept - _MOST:,} more addresses may relay all the same")
-    return 1 if left or kept else 0
+    # Who is blocked need not have been there.
+    return 1 if left or kept or (unknown and what == "revoke") else 0
 
 
 def _allow(order: Allow) -> str:
@@ -224,7 +227,7 @@ def _network(text: str) -> bytes:
 
 
 def _bytes(user: str) -> bytes:
-    raw = user.encode("utf-8", "surrogateescape")
+    raw = meant(user)
     if not raw or b"\0" in raw or len(raw) > LONGEST_NAME:
         raise UsageError(f"{user!r} cannot be a user's name; write it as pbs-watch list shows it")
     return raw

@@ -26,6 +26,7 @@ PURE = {
     "drain",
     "durations",
     "errors",
+    "escape",
     "answer/asked",
     "answer/conversation",
     "answer/lookup",
