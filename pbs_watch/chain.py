@@ -121,8 +121,12 @@ class Chain:
 
         ``place``: the source and the file of the lines.
         """
+        events, suspects = scanned.events, scanned.suspects
+        if self.policy.fold:
+            events = [*map(self.policy.folded, events)]
+            suspects = [*map(self.policy.folded, suspects)]
         judged = judge(
-            scanned.events,
+            events,
             self.policy,
             now,
             into,
@@ -130,7 +134,7 @@ class Chain:
             place=place,
             tell=tell,
         )
-        for event in scanned.suspects:
+        for event in suspects:
             refuse(into, event, "suspect", place, now)
             if tell is not None:
                 tell(event, "suspect")

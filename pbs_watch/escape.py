@@ -41,7 +41,7 @@ def printable(text: str) -> str:
 
 
 def in_columns(raw: bytes) -> str:
-    """Bytes as ASCII, each of them alone: what is cut anywhere has as many columns as characters."""
+    """Bytes as ASCII, each of them alone, so that a place among them is a column."""
     return printable(raw.decode("ascii", "surrogateescape"))
 
 

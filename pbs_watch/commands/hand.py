@@ -71,7 +71,7 @@ def unblock(arguments: argparse.Namespace) -> int:
     """End a block; 1 where there is none."""
     config = settings(arguments)
     now = time.time()
-    order = _subject(arguments, now, now)
+    order = _subject(config, arguments, now, now)
     with ordering(config.map, config.retention) as grants:
         ended = hand.unblock(grants, order, operator())
         wider = None
@@ -118,7 +118,7 @@ def _sweep(config: Config, grants: Map, now: float) -> None:
 def forget(arguments: argparse.Namespace) -> int:
     """Remove all that is remembered of a user."""
     config = settings(arguments)
-    user = _bytes(arguments.user)
+    user = config.user(_bytes(arguments.user))
     with ordering(config.map, config.retention) as grants:
         found = hand.forget(grants, user, operator(), time.time())
     told = ", ".join(counted(number, what) for what, number in found.items() if number)
@@ -130,10 +130,13 @@ def forget(arguments: argparse.Namespace) -> int:
 
 def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> int:
     config = settings(arguments)
-    order = _subject(arguments, now, until)
+    order = _subject(config, arguments, now, until)
+    others: list[bytes] = []
     with ordering(config.map, config.retention) as grants:
         struck = hand.bar(grants, order, operator(), what)
         left = _still_allowed(grants, order)
+        if order.subject == "user":
+            others = hand.similar(grants, order.name, _MOST)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
     print(f"{_named(order)} {done}: {_struck(struck)}")
     unknown = order.subject == "user" and not struck.logins + struck.sessions
@@ -151,6 +154,10 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
         print(_goes_on(going))
     if kept > _MOST:
         print(f"and {kept - _MOST:,} more addresses may relay all the same")
+    if others:
+        names = ", ".join(map(shown, others[:_MOST]))
+        more = " and others" if len(others) > _MOST else ""
+        print(f"the map knows {names}{more} too: other users, unless you know better")
     # Who is blocked need not have been there.
     return 1 if left or kept or (unknown and what == "revoke") else 0
 
@@ -212,13 +219,13 @@ def _still_allowed(grants: Map, order: Bar) -> list[Allow]:
     ]
 
 
-def _subject(arguments: argparse.Namespace, since: float, until: float) -> Bar:
+def _subject(config: Config, arguments: argparse.Namespace, since: float, until: float) -> Bar:
     """What is to be barred; raises :class:`UsageError` unless it is one thing."""
     if (arguments.subject is None) == (arguments.user is None):
         raise UsageError("name an address or network, or a user with --user")
     note = getattr(arguments, "note", None) or ""
     if arguments.user is not None:
-        return Bar("user", _bytes(arguments.user), since, until, note)
+        return Bar("user", config.user(_bytes(arguments.user)), since, until, note)
     return Bar("network", _network(arguments.subject), since, until, note)
 
 

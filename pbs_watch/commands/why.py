@@ -250,7 +250,7 @@ def _read_line(name: str | None, at: Grant | Refusal, user: bytes) -> str | None
         return None
     line = line_at(name, at.file, at.offset)
     # The number of a file is used again: another one may have it now.
-    if line is None or user not in line:
+    if line is None or user.lower() not in line.lower():
         return None
     text = shown(line)
     return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "..."

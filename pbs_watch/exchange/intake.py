@@ -54,7 +54,7 @@ def take(grants: Map, parcel: Parcel, act: Act) -> Taken:
     taken = Taken()
     before = grants.obey()
     version = _put_orders(grants, parcel, act, before, taken)
-    finish_all(grants, act.time)
+    finish_all(grants, act.time, imported=True)
     # Orders that somebody gives meanwhile have a later version: a commit then obeys them.
     _put_logins(grants, parcel, before, taken, version)
     _put_sessions(grants, parcel, before, taken, version)

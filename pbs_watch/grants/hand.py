@@ -72,6 +72,43 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
     return struck
 
 
+def fold_orders(grants: Map) -> None:
+    """Let orders about users be about their names in lower case, by which they are kept now."""
+    capitals = [
+        bar for bar in grants.obey().bars if bar.subject == "user" and bar.name != bar.name.lower()
+    ]
+    for some in batches(capitals):
+        with grants.changing() as tables:
+            for one in some:
+                tables.delete(b"orders", rows.order_key(one))
+                order = replace(one, name=one.name.lower())
+                old = _bar_of(tables, order)
+                if old is None or old.until < order.until:
+                    _put_bar(tables, order)
+                    begin(tables, order)
+            bump(tables)
+
+
+def similar(grants: Map, user: bytes, most: int) -> list[bytes]:
+    """Users in the map whose names differ from ``user`` by case, or by having a domain or not."""
+    local = user.lower().partition(b"@")[0]
+    whole = user.lower()
+    found: dict[bytes, None] = {}
+    with grants.reading() as tables:
+        for first in sorted({local[:1], local[:1].upper()}):
+            for key, _ in tables.rows(b"users", first):
+                if key[: len(local)].lower() != local:
+                    continue
+                name = rows.parse_user_key(key)[0]
+                folded = name.lower()
+                domain = folded == local or (whole == local and folded.startswith(local + b"@"))
+                if name != user and (folded == whole or domain):
+                    found[name] = None
+                    if len(found) > most:
+                        return list(found)
+    return list(found)
+
+
 def unblock(grants: Map, order: Bar, by: str) -> bool:
     """End a block now; whether there was one.  Logins before now stay void."""
     with grants.changing() as tables:
