@@ -9,7 +9,8 @@ operator's account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -25,9 +26,20 @@ _TOLD_WITHIN = 3600.0
 """Seconds in which a daemon, also one that is being restarted, tells an act in its trail."""
 
 
+@contextmanager
+def _giving(grants: Map) -> Iterator[Tables]:
+    """An order is written, and on the disk when this ends; or it is not given."""
+    try:
+        with grants.changing() as tables:
+            yield tables
+        grants.sync()
+    except MapError as error:
+        raise MapError(f"{error}; the order was not given: give it again then") from None
+
+
 def allow(grants: Map, order: Allow, by: str) -> None:
     """Let a network relay; a block of the very same network ends."""
-    with grants.changing() as tables:
+    with _giving(grants) as tables:
         tables.put_due(b"orders", [(rows.order_key(order), rows.pack_order(order))])
         blocked = _bar_of(tables, Bar("network", order.network, order.since, order.since))
         if blocked is not None and blocked.until > order.since:
@@ -43,7 +55,7 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
     that reaches farther stays as it is; what is returned says how far.
     """
     note = order.note
-    with grants.changing() as tables:
+    with _giving(grants) as tables:
         old = _bar_of(tables, order)
         if old is not None and old.until > order.until:
             order = replace(old, since=order.since)
@@ -111,7 +123,7 @@ def similar(grants: Map, user: bytes, most: int) -> list[bytes]:
 
 def unblock(grants: Map, order: Bar, by: str) -> bool:
     """End a block now; whether there was one.  Logins before now stay void."""
-    with grants.changing() as tables:
+    with _giving(grants) as tables:
         old = _bar_of(tables, order)
         if old is None or old.until <= order.since:
             return False
@@ -139,14 +151,17 @@ def sweep(grants: Map, by: str, now: float) -> int:
     A daemon tells each of them in its audit trail; of these it tells the number, as one act.
     """
     over, looked = 0, SWEEP_ROWS
-    while looked == SWEEP_ROWS:
-        swept = grants.sweep(now)
-        looked = swept.looked
-        over += len(swept.over)
-    if over:
-        with grants.changing() as tables:
-            act = Act(now, "expire", "", by, note=f"{over} grants that were over")
-            written(tables, act, due(grants, now))
+    try:
+        while looked == SWEEP_ROWS:
+            swept = grants.sweep(now)
+            looked = swept.looked
+            over += len(swept.over)
+        if over:
+            with grants.changing() as tables:
+                act = Act(now, "expire", "", by, note=f"{over} grants that were over")
+                written(tables, act, due(grants, now))
+    except MapError as error:
+        raise MapError(f"{error}; not all is removed: give it again then") from None
     return over
 
 
@@ -155,6 +170,13 @@ def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
 
     The act itself does not name him.
     """
+    try:
+        return _forget(grants, user, by, now)
+    except MapError as error:
+        raise MapError(f"{error}; not all is forgotten: give it again then") from None
+
+
+def _forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
     struck = strike(grants, [Bar("user", user, now, now)], now, remember=False)
     found = {"login": struck.logins, "open session": struck.sessions}
     for table, word, names in _PERSONAL:
