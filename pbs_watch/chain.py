@@ -154,6 +154,10 @@ class Chain:
         """
         joins = self.joins if joins is None else joins
         events, suspects = joins.take(scanned.events, into, now or 0.0)
+        suspects += scanned.suspects
+        if self.policy.fold:
+            events = [*map(self.policy.folded, events)]
+            suspects = [*map(self.policy.folded, suspects)]
         judged = judge(
             events,
             self.policy,
@@ -164,7 +168,6 @@ class Chain:
             tell=tell,
             horizon=self.horizon,
         )
-        suspects += scanned.suspects
         for event in suspects:
             refuse(into, event, "suspect", place, now)
             if tell is not None:

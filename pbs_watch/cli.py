@@ -21,6 +21,7 @@ from pbs_watch.errors import PatternError, PbsWatchError, UsageError, one_line
 from pbs_watch.options import (
     add_answering,
     add_control,
+    add_folding,
     add_judging,
     add_map,
     add_metrics,
@@ -191,6 +192,7 @@ def _add_list(commands: _Commands) -> None:
     command.add_argument(
         "--user", metavar="U", help="only this user's logins; @DOMAIN: of all there"
     )
+    add_folding(command)
     command.add_argument("--in", dest="network", metavar="NET", help="only addresses in a network")
     command.add_argument("--service", metavar="S", help="only logins of this service (the tag)")
     command.add_argument(
@@ -273,6 +275,7 @@ def _add_forget(commands: _Commands) -> None:
     text = "remove all that is remembered of a user; exits with 1 where that is nothing"
     command = _command(commands, "forget", text)
     add_map(command)
+    add_folding(command)
     command.add_argument("user", metavar="USER")
     command.set_defaults(command=_lazily("hand", "forget"))
 
@@ -315,6 +318,7 @@ def _add_import(commands: _Commands) -> None:
     command.add_argument(
         "--force", action="store_true", help="also allow networks wider than /16 or /48"
     )
+    add_folding(command)
     command.add_argument("file", type=Path, metavar="FILE", help="or - for standard input")
     command.set_defaults(command=_lazily("exchange", "import_"))
 

@@ -38,8 +38,9 @@ class Config:
     ``max_users_per_address``, ``max_addresses_per_user``: 0 for any number.
     ``miss_wait``: 0 for not at all.
     ``tcp_table`` is empty only where ``socketmap`` was asked for alone.  ``never`` holds networks
-    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.  ``metrics``:
-    ``ADDRESS:PORT``, ``None`` as for ``metrics_file``: not at all.
+    and the words ``own`` and ``gateway``.  ``fold_users``: the case of ASCII letters in a user's
+    name does not matter.  ``zone`` is ``None`` for the machine's.  ``metrics``: ``ADDRESS:PORT``,
+    ``None`` as for ``metrics_file``: not at all.
     """
 
     log: tuple[str, ...] = ("/var/log/mail.log",)
@@ -55,6 +56,7 @@ class Config:
     never: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     ignore_users: tuple[str, ...] = ()
+    fold_users: bool = True
     max_users_per_address: int = 0
     max_addresses_per_user: int = 0
     over_limit: Literal["alarm", "refuse"] = "alarm"
@@ -102,13 +104,18 @@ class Config:
             only=self.networks(self.only),
             hosts=frozenset(host.encode() for host in self.hosts),
             ignored=frozenset(
-                user.encode("utf-8", "surrogateescape") for user in self.ignore_users
+                self.user(user.encode("utf-8", "surrogateescape")) for user in self.ignore_users
             ),
+            fold=self.fold_users,
             most_users=self.max_users_per_address,
             most_addresses=self.max_addresses_per_user,
             over_limit=self.over_limit,
             witness=self.witness,
         )
+
+    def user(self, name: bytes) -> bytes:
+        """The name by which a user is kept."""
+        return name.lower() if self.fold_users else name
 
     @property
     def longest_window(self) -> float:

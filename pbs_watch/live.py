@@ -1,10 +1,11 @@
-"""The daemon's live state, for ``status``, ``top`` and ``why``: told over a socket beside the map.
+r"""The daemon's live state, for ``status``, ``top`` and ``why``: told over a socket beside the map.
 
 The socket speaks socketmap; the state has a reserved name there, every other name is unknown.  It
 shows addresses and users, so only the daemon's user and group may connect.
 
 The state is one JSON object, in ASCII.  Counts are since the start, times in epoch seconds; names
-and messages are as the log has them, control characters included.
+and messages are as the log has them, control characters included; a byte that is not UTF-8 stands
+as ``\udcXX`` (Python's surrogateescape).
 
 ================  ==========================================================================
 version, pid      of the daemon
@@ -236,8 +237,8 @@ def _following(source: Mapping[str, Any]) -> str:
 def _near(miss: NearMiss) -> dict[str, object]:
     return {
         "time": miss.time,
-        "host": miss.host.decode("utf-8", "backslashreplace"),
-        "tag": miss.tag.decode("utf-8", "backslashreplace"),
+        "host": miss.host.decode("utf-8", "surrogateescape"),
+        "tag": miss.tag.decode("utf-8", "surrogateescape"),
         "format": miss.format,
-        "message": miss.message.decode("utf-8", "backslashreplace"),
+        "message": miss.message.decode("utf-8", "surrogateescape"),
     }

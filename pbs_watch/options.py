@@ -59,6 +59,7 @@ def add_judging(command: argparse.ArgumentParser) -> None:
         metavar="USER|@DOMAIN",
         help="logins of this user grant nothing, may be given again; none clears the list",
     )
+    add_folding(command)
     command.add_argument(
         "--max-users-per-address", metavar="N", help="more of them are alarming (0: any number)"
     )
@@ -83,6 +84,16 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument("--zone", metavar="ZONE", help="zone of stamps without one (local)")
     command.add_argument(
         "--cuts", metavar="MODE", help="strict (default), next or off: see README, Forged lines"
+    )
+
+
+def add_folding(command: argparse.ArgumentParser) -> None:
+    """Whether users are told apart by the case of their names."""
+    command.add_argument(
+        "--fold-users",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether Bob and bob are one user (default: they are)",
     )
 
 
@@ -191,6 +202,7 @@ def add_subject(command: argparse.ArgumentParser) -> None:
     """Whom an order is about."""
     command.add_argument("subject", nargs="?", metavar="ADDRESS", help="an address or a network")
     command.add_argument("--user", metavar="U", help="a user, as pbs-watch list shows him")
+    add_folding(command)
 
 
 def add_note(command: argparse.ArgumentParser) -> None:

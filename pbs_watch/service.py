@@ -25,6 +25,7 @@ from pbs_watch.chain import Chain
 from pbs_watch.commits import Commits
 from pbs_watch.config import Config
 from pbs_watch.errors import ListenError, MapError
+from pbs_watch.grants import hand
 from pbs_watch.grants.changes import Refusal, RefusalKey
 from pbs_watch.grants.copy import adopt
 from pbs_watch.grants.owner import Owner
@@ -367,6 +368,8 @@ def _opened(config: Config) -> Map:
         was, now = grants.upgraded_from, SCHEMA.decode()
         log.warning("%s: the map had schema %s, upgraded to %s", config.map, was, now)
     try:
+        if config.fold_users:
+            hand.fold_orders(grants)
         if orders := adopt(grants, time()):
             log.warning("%s: a new map; %d orders taken over from their copy", config.map, orders)
     except MapError:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from pbs_watch import standard_error
-from pbs_watch.errors import printable
+from pbs_watch.escape import printable
 from pbs_watch.trail import trail
 from pbs_watch.waiting import Waiting
 

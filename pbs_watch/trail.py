@@ -11,6 +11,7 @@ from time import time
 
 from pbs_watch.answer.verdict import Verdict
 from pbs_watch.audit import Form, line
+from pbs_watch.escape import shown
 from pbs_watch.grants.acts import Act
 from pbs_watch.grants.events import Event
 from pbs_watch.grants.policy import Policy
@@ -68,9 +69,7 @@ class Trail:
         )
 
     def _warn(self, reason: str, event: Event) -> None:
-        text = _ALARMS[reason].format(
-            address=event.address.decode(), user=ascii(event.user.decode("utf-8", "replace"))
-        )
+        text = _ALARMS[reason].format(address=event.address.decode(), user=f"'{shown(event.user)}'")
         self._notices.warn(f"alarm {reason}", text)
 
     def over(self, grants: Iterable[Over]) -> None:
@@ -116,8 +115,7 @@ class Trail:
         """A lookup would have permitted but for the relay limit: told once a minute of a user."""
         self._notices.warn(
             "limit",
-            f"{user.decode('utf-8', 'replace')!a} relays more than relay_limit allows, "
-            f"now from {address.decode()}",
+            f"'{shown(user)}' relays more than relay_limit allows, now from {address.decode()}",
         )
         if self.form is not None and (times := self._limits.due(user)):
             self._write(

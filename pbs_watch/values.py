@@ -299,6 +299,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "never": _never,
     "only": _only,
     "ignore_users": _users,
+    "fold_users": _flag,
     "max_users_per_address": _limit,
     "max_addresses_per_user": _limit,
     "over_limit": _choice("alarm", "refuse"),

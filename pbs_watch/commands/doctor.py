@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pbs_watch.commands.settings import formats_of, settings
-from pbs_watch.commands.state import shown
+from pbs_watch.commands.state import safe_text
 from pbs_watch.config import DEFAULT_PATH
 from pbs_watch.doctor.checks import findings
 from pbs_watch.doctor.finding import Finding, Level
@@ -94,7 +94,7 @@ def _path(arguments: argparse.Namespace) -> str:
 
 
 def _line(finding: Finding) -> str:
-    text = shown(finding, _LONGEST)
+    text = safe_text(finding, _LONGEST)
     if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
     word = finding.level.value

@@ -129,7 +129,15 @@ def import_(arguments: argparse.Namespace) -> int:
     name = str(arguments.file)
     data = _content(arguments.file)
     now = time.time()
-    parcel = formats.read(name, data, arguments.form, now, config.window, force=arguments.force)
+    parcel = formats.read(
+        name,
+        data,
+        arguments.form,
+        now,
+        config.window,
+        force=arguments.force,
+        fold=config.fold_users,
+    )
     _obey_policy(parcel, config, name, force=arguments.force)
     with ordering(config.map, config.retention) as grants:
         taken = intake.take(grants, parcel, Act(now, "import", name, operator()))

@@ -9,11 +9,12 @@ import argparse
 import os
 import time
 
-from pbs_watch.commands.forms import counted, shown
+from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import operator, settings
 from pbs_watch.config import Config
 from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import meant, shown
 from pbs_watch.grants import hand
 from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
 from pbs_watch.grants.copy import ordering
@@ -70,7 +71,7 @@ def unblock(arguments: argparse.Namespace) -> int:
     """End a block; 1 where there is none."""
     config = settings(arguments)
     now = time.time()
-    order = _subject(arguments, now, now)
+    order = _subject(config, arguments, now, now)
     with ordering(config.map, config.retention) as grants:
         ended = hand.unblock(grants, order, operator())
         wider = None
@@ -117,7 +118,7 @@ def _sweep(config: Config, grants: Map, now: float) -> None:
 def forget(arguments: argparse.Namespace) -> int:
     """Remove all that is remembered of a user."""
     config = settings(arguments)
-    user = _bytes(arguments.user)
+    user = config.user(_bytes(arguments.user))
     with ordering(config.map, config.retention) as grants:
         found = hand.forget(grants, user, operator(), time.time())
     told = ", ".join(counted(number, what) for what, number in found.items() if number)
@@ -129,13 +130,17 @@ def forget(arguments: argparse.Namespace) -> int:
 
 def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> int:
     config = settings(arguments)
-    order = _subject(arguments, now, until)
+    order = _subject(config, arguments, now, until)
+    others: list[bytes] = []
     with ordering(config.map, config.retention) as grants:
         struck = hand.bar(grants, order, operator(), what)
         left = _still_allowed(grants, order)
+        if order.subject == "user":
+            others = hand.similar(grants, order.name, _MOST)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
     print(f"{_named(order)} {done}: {_struck(struck)}")
-    if order.subject == "user" and not struck.logins + struck.sessions:
+    unknown = order.subject == "user" and not struck.logins + struck.sessions
+    if unknown:
         print("the map knows no login of that user now: look at the name in pbs-watch list")
     if config.prefix < IPV6_BITS and b":" in order.name and b"/" not in order.name:
         network = widened(order.name, config.prefix).decode()
@@ -149,7 +154,12 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
         print(_goes_on(going))
     if kept > _MOST:
         print(f"and {kept - _MOST:,} more addresses may relay all the same")
-    return 1 if left or kept else 0
+    if others:
+        names = ", ".join(map(shown, others[:_MOST]))
+        more = " and others" if len(others) > _MOST else ""
+        print(f"the map knows {names}{more} too: other users, unless you know better")
+    # Who is blocked need not have been there.
+    return 1 if left or kept or (unknown and what == "revoke") else 0
 
 
 def _allow(order: Allow) -> str:
@@ -209,13 +219,13 @@ def _still_allowed(grants: Map, order: Bar) -> list[Allow]:
     ]
 
 
-def _subject(arguments: argparse.Namespace, since: float, until: float) -> Bar:
+def _subject(config: Config, arguments: argparse.Namespace, since: float, until: float) -> Bar:
     """What is to be barred; raises :class:`UsageError` unless it is one thing."""
     if (arguments.subject is None) == (arguments.user is None):
         raise UsageError("name an address or network, or a user with --user")
     note = getattr(arguments, "note", None) or ""
     if arguments.user is not None:
-        return Bar("user", _bytes(arguments.user), since, until, note)
+        return Bar("user", config.user(_bytes(arguments.user)), since, until, note)
     return Bar("network", _network(arguments.subject), since, until, note)
 
 
@@ -224,7 +234,7 @@ def _network(text: str) -> bytes:
 
 
 def _bytes(user: str) -> bytes:
-    raw = user.encode("utf-8", "surrogateescape")
+    raw = meant(user)
     if not raw or b"\0" in raw or len(raw) > LONGEST_NAME:
         raise UsageError(f"{user!r} cannot be a user's name; write it as pbs-watch list shows it")
     return raw

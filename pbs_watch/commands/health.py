@@ -6,7 +6,7 @@ import argparse
 
 from pbs_watch.answer.client import NobodyAnswersError
 from pbs_watch.commands.settings import settings
-from pbs_watch.commands.state import shown
+from pbs_watch.commands.state import safe_text
 from pbs_watch.commands.status import complain, told
 from pbs_watch.health import ailments
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _ILL
     found = ailments(state)
     for text in found:
-        print(shown(text))
+        print(safe_text(text))
     if not found:
         print("well")
     return _ILL if found else _WELL

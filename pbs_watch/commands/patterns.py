@@ -12,12 +12,12 @@ from pbs_watch.answer.listen import parse_tcp, refuse_remote
 from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import formats_of, settings
 from pbs_watch.config import DEFAULT_PATH
+from pbs_watch.escape import shown
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.file import see
 from pbs_watch.log.journal import PREFIX
 from pbs_watch.pattern import library
 from pbs_watch.pattern.explain import explain, render
-from pbs_watch.pattern.matching import shown
 from pbs_watch.pattern.scan import Scanner
 
 

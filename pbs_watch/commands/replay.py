@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbs_watch.commands.display import REFUSED
-from pbs_watch.commands.forms import counted, shown
+from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import chain_of, settings
 from pbs_watch.config import Config
 from pbs_watch.durations import epoch, local
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import shown
 from pbs_watch.grants.listing import granted
 from pbs_watch.grants.store import Map
 from pbs_watch.log.archive import size_of

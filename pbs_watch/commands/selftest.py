@@ -19,7 +19,7 @@ from pathlib import Path
 from pbs_watch.answer.client import NobodyAnswersError
 from pbs_watch.commands.display import REFUSED
 from pbs_watch.commands.settings import formats_of, operator, settings
-from pbs_watch.commands.state import State, shown, taken
+from pbs_watch.commands.state import State, safe_text, taken
 from pbs_watch.commands.status import told
 from pbs_watch.config import Config
 from pbs_watch.doctor.places import Places
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     for step in steps:
         done.append(step)
         if not arguments.json:
-            print(shown(step, 1000), flush=True)
+            print(safe_text(step, 1000), flush=True)
     if arguments.json:
         print(json.dumps([asdict(step) for step in done]))
     return _BROKEN if any(step.sound is False for step in done) else 0

@@ -11,10 +11,11 @@ from textwrap import wrap
 from typing import TypeVar
 
 from pbs_watch.commands.display import span
-from pbs_watch.commands.forms import order_fields, order_subject, order_word, shown
+from pbs_watch.commands.forms import order_fields, order_subject, order_word
 from pbs_watch.commands.settings import settings
 from pbs_watch.durations import epoch, local
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import shown
 from pbs_watch.grants.address import literal
 from pbs_watch.grants.changes import Grant, Refusal
 from pbs_watch.grants.explain import Account, Granted, Open, Refused, explain
@@ -249,7 +250,7 @@ def _read_line(name: str | None, at: Grant | Refusal, user: bytes) -> str | None
         return None
     line = line_at(name, at.file, at.offset)
     # The number of a file is used again: another one may have it now.
-    if line is None or user not in line:
+    if line is None or user.lower() not in line.lower():
         return None
     text = shown(line)
     return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "..."

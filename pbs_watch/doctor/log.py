@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pbs_watch.doctor.finding import Finding, fine, look, many, unseen, wrong
+from pbs_watch.escape import shown
 from pbs_watch.grants.address import Networks
 from pbs_watch.grants.events import End, Login, NearMiss
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.cuts import Cuts, Mode
 from pbs_watch.pattern.format import Format
-from pbs_watch.pattern.matching import shown
 from pbs_watch.pattern.scan import Scanner
 
 _QUIET = 3600.0

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pbs_watch.errors import MapError
 from pbs_watch.exchange.parcel import Parcel
 from pbs_watch.grants import hand, rows
 from pbs_watch.grants.acts import Act, bump, last_number, written
@@ -51,10 +52,17 @@ def take(grants: Map, parcel: Parcel, act: Act) -> Taken:
 
     ``act`` says who does it, when and out of which file.
     """
+    try:
+        return _take(grants, parcel, act)
+    except MapError as error:
+        raise MapError(f"{error}; not all is imported: import it again then") from None
+
+
+def _take(grants: Map, parcel: Parcel, act: Act) -> Taken:
     taken = Taken()
     before = grants.obey()
     version = _put_orders(grants, parcel, act, before, taken)
-    finish_all(grants, act.time)
+    finish_all(grants, act.time, imported=True)
     # Orders that somebody gives meanwhile have a later version: a commit then obeys them.
     _put_logins(grants, parcel, before, taken, version)
     _put_sessions(grants, parcel, before, taken, version)

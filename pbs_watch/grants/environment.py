@@ -189,7 +189,8 @@ class Environment:
     def _trouble(self, error: Exception) -> MapError:
         if isinstance(error, lmdb.PanicError):
             self.broken = True
-        return MapError(f"{self.path}: {_advice(error)}")
+        # What a daemon cannot write it tries again; commands say themselves what they did not do.
+        return MapError(f"{self.path}: {_advice(error, waits=self._mode == 'daemon')}")
 
     @contextmanager
     def _writing(self) -> Iterator[lmdb.Transaction]:
@@ -284,8 +285,8 @@ def _reserve_lock(path: Path) -> None:
         ) from None
 
 
-def _advice(error: Exception) -> str:
-    text = str(error)
+def _advice(error: Exception, *, waits: bool) -> str:
+    text, meanwhile = str(error), ", nothing is lost meanwhile" if waits else ""
     if isinstance(error, struct.error | ValueError):
         return f"the map is damaged ({text}); stop the daemon and run pbs-watch rebuild"
     if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
@@ -300,7 +301,7 @@ def _advice(error: Exception) -> str:
     if isinstance(error, lmdb.ReadersFullError):
         return f"too many processes read the map ({text}); end some of them"
     if "No space left" in text:
-        return f"no space left on the disk ({text}); make room, nothing is lost meanwhile"
+        return f"no space left on the disk ({text}); make room{meanwhile}"
     if "Read-only file system" in text:
-        return f"cannot be written ({text}); mount it for writing, nothing is lost meanwhile"
+        return f"cannot be written ({text}); mount it for writing{meanwhile}"
     return f"LMDB says: {text}"

@@ -27,7 +27,8 @@ class Policy:
     ``hosts``: the log's hosts that count, empty for all.  ``ignored``: users, or ``@`` and a
     domain, whose logins grant nothing.  ``most_users`` of one address, ``most_addresses`` of one
     user: 0 for any number; ``over_limit`` says what becomes of more.  ``prefix``: bits of an IPv6
-    address that are granted together.
+    address that are granted together.  ``fold``: the case of ASCII letters in a user's name does
+    not matter.
     """
 
     window: float
@@ -41,6 +42,7 @@ class Policy:
     most_addresses: int = 0
     over_limit: OverLimit = "alarm"
     prefix: int = IPV6_BITS
+    fold: bool = False
     witness: Witness = "off"
 
     def window_of(self, event: Event) -> float:
@@ -53,6 +55,11 @@ class Policy:
             if window is not None:
                 return window
         return self.windows.get(event.format, self.window)
+
+    def folded(self, event: Event) -> Event:
+        """The event, of the user by the one name that he has where case does not matter."""
+        user = event.user.lower()
+        return event if user == event.user else event._replace(user=user)
 
     @property
     def remembers(self) -> bool:

@@ -83,11 +83,14 @@ def finish(grants: Map, order: Bar, now: float) -> Struck:
     return struck
 
 
-def finish_all(grants: Map, now: float) -> None:
-    """Remove all that is void and still there, whoever gave the orders."""
+def finish_all(grants: Map, now: float, *, imported: bool = False) -> None:
+    """Remove all that is void and still there, whoever gave the orders.
+
+    ``imported``: what is dated later than now came so from elsewhere.
+    """
     orders = unfinished(grants)
     if orders:
-        strike(grants, orders, now)
+        strike(grants, orders, now, imported=imported)
         _done(grants, orders)
 
 
@@ -111,9 +114,18 @@ def unfinished(grants: Map) -> list[Bar]:
     return [order for order in found if isinstance(order, Bar)]
 
 
-def strike(grants: Map, orders: Sequence[Bar], now: float, *, remember: bool = True) -> Struck:
+def strike(
+    grants: Map,
+    orders: Sequence[Bar],
+    now: float,
+    *,
+    remember: bool = True,
+    imported: bool = False,
+) -> Struck:
     """Remove the logins and sessions that ``orders`` make void, and work the grants out anew."""
     judge = _Judge(orders, now, grants.obey())
+    if imported:
+        judge.latest = rows.NEVER
     void: defaultdict[bytes, _Void] = defaultdict(_Void)
     with grants.reading() as tables:
         for address, user in _void_logins(tables, judge):
@@ -163,14 +175,12 @@ class _Judge:
         # To the microsecond, as the map keeps them.
         exact = [replace(one, until=rows.micros(one.until) / 1e6) for one in orders]
         self._orders = Orders(bars=exact)
-        self._latest = rows.pack_time(now + _STEP)
+        self.latest = rows.pack_time(now + _STEP)
+        """What is dated later than this was written before the clock was set back."""
 
     def void(self, address: bytes, user: bytes, began: bytes) -> bool:
-        """Whether what ``user`` began at ``address``, at a packed time, is void.
-
-        What is dated later than now was written before the clock was set back.
-        """
-        when = rows.unpack_time(began) if began <= self._latest else 0.0
+        """Whether what ``user`` began at ``address``, at a packed time, is void."""
+        when = rows.unpack_time(began) if began <= self.latest else 0.0
         return self._orders.bar(address, user, when) is not None
 
     def around(self, tables: Tables, table: bytes, end: bytes) -> Iterator[Row]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 
+from pbs_watch.escape import shown
 from pbs_watch.grants.address import literal
 from pbs_watch.grants.events import Part
 from pbs_watch.grants.joins import Joins
@@ -57,11 +58,6 @@ class Classified:
         captured = ((name, getattr(self, name)) for name in names)
         parts = (f"{name} {shown(value)}" for name, value in captured if value is not None)
         return ", ".join((self.kind.value, *parts))
-
-
-def shown(value: bytes) -> str:
-    """Bytes of a log for people: printable, on one line."""
-    return value.decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
 
 
 def header(fmt: Format, line: bytes) -> re.Match[bytes] | None:

@@ -408,6 +408,53 @@ def test_users_of_any_bytes(daemon: Daemon, log: Log) -> None:
     assert daemon.ask("198.18.0.1") == NO
 
 
+ODD = [
+    b"lat\xe9",
+    b"EXAMPLE\\bob",
+    b"EXAMPLE\\x41b",
+    b"\\\\",
+    b"a\x1b[2J",
+    "\u200b\u20ac".encode(),
+    b"\\",
+]
+
+
+@pytest.mark.parametrize("user", ODD)
+def test_a_name_is_taken_as_it_is_shown(path: Path, user: bytes) -> None:
+    grants = Map(path, "write")
+    changes = Changes(orders=grants.obey().version)
+    changes.login(b"198.18.0.1", grant(time.time() + 60, time.time() - 9, user, b"pop3d"))
+    # No other name is shown the same.
+    others = {*ODD, b"lat\\xe9", b"EXAMPLE\\Ab", b"\xe2\x82\xac"} - {user}
+    for number, other in enumerate(others, 2):
+        changes.login(
+            b"198.18.0.%d" % number, grant(time.time() + 60, time.time() - 9, other, b"pop3d")
+        )
+    grants.commit(changes)
+    grants.close()
+    (shown,) = [
+        row["user"]
+        for row in json.loads(command("list", "--json", "--in", "198.18.0.1", "--map", path).out)
+    ]
+    for words in (["list", "--user", shown], ["list"]):
+        assert shown in command(*words, "--map", path).out.decode()
+    assert len(command("list", "--user", shown, "--map", path).lines) == 1
+    ended = command("revoke", "--user", shown, "--map", path)
+    assert (ended.status, ended.lines) == (
+        0,
+        [f"user {shown} revoked: ended 1 login; 1 address lost its grant"],
+    )
+    assert command("get", "198.18.0.1", "--map", path).status == 1
+    assert command("forget", shown, "--map", path).status == 0
+    assert len(command("list", "--map", path).lines) == len(others)
+
+
+def test_a_user_who_is_not_known_is_told(path: Path) -> None:
+    ended = command("revoke", "--user", "mallory", "--map", path)
+    assert (ended.status, "knows no login of that user" in ended.lines[1]) == (1, True)
+    assert command("block", "--user", "mallory", "--for", "1h", "--map", path).status == 0
+
+
 # Wrong uses
 
 

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from pbs_watch.commands.display import HEADING, age, columns, facts, size, span
 from pbs_watch.commands.page import Page
-from pbs_watch.commands.state import Step, shown, step, taken
+from pbs_watch.commands.state import Step, safe_text, step, taken
 from tests.daemon import (
     NO,
     OK,
@@ -131,7 +131,7 @@ def test_a_near_miss_is_shown_and_steers_no_terminal(start: Start, log: Log) -> 
     daemon.ask("198.18.0.9")
     said = values(daemon.map)
     assert said["near misses"] == "1"
-    assert said["near miss"].endswith(r"new=\x1b[2J\x1b]0;owned\x07\u202e\x9b31m")
+    assert said["near miss"].endswith(r"new=\x1b[2J\x1b]0;owned\x07\xe2\x80\xae\xc2\x9b31m")
     assert " pop3d: LOGIN, user=bob" in said["near miss"]
     assert said["warnings"] == "1"
     assert "pbs-watch match tells why" in said["last warning"]
@@ -581,8 +581,8 @@ def test_nothing_in_a_state_steers_a_terminal(raw: dict[str, Any], wide: int, li
 
 @given(texts, st.integers(4, 100))
 def test_a_text_is_bounded_and_printable(text: str, longest: int) -> None:
-    assert shown(text, longest).isprintable()
-    assert len(shown(text, longest)) <= longest
+    assert safe_text(text, longest).isprintable()
+    assert len(safe_text(text, longest)) <= longest
 
 
 def test_what_matters_most_stands_at_the_top() -> None:

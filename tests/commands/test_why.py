@@ -230,7 +230,7 @@ class TestTheLine:
     def test_steers_no_terminal(self, told: Told, tmp_path: Path) -> None:
         self.written(told, tmp_path / "mail.log", b"bob \x1b[2J\x9b\xe2\x80\xae\r\n")
         out = told.why().out
-        assert b"    bob \\x1b[2J\\x9b\\x202e\\x0d\n" in out
+        assert b"    bob \\x1b[2J\\x9b\\xe2\\x80\\xae\\x0d\n" in out
 
     def test_is_bounded(self, told: Told, tmp_path: Path) -> None:
         self.written(told, tmp_path / "mail.log", b"bob " * 50_000 + b"\n")

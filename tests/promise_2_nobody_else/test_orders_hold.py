@@ -105,9 +105,9 @@ def test_an_import_does_not_undo_an_order_given_meanwhile(
     logged_in(grants, b"bob", at=now - 1)
     genuine = strike.finish_all
 
-    def meanwhile(*words: object) -> None:
+    def meanwhile(*words: object, **more: object) -> None:
         hand.bar(grants, Bar("user", b"eve", now + 1, now + 1), "root", "revoke")
-        genuine(*words)  # type: ignore[arg-type]
+        genuine(*words, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(intake, "finish_all", meanwhile)
     intake.take(grants, parcel, Act(now, "import", "file", "root"))
@@ -327,7 +327,7 @@ def test_a_daemon_obeys_an_import_that_was_cut_short(start: Start, log: Log) -> 
     killed = """
 import os, sys
 from pbs_watch.exchange import intake
-intake.finish_all = lambda *_: os._exit(137)
+intake.finish_all = lambda *_, **__: os._exit(137)
 from pbs_watch.cli import main
 main(["import", sys.argv[1], "--map", sys.argv[2]])
 """

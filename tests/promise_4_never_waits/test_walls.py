@@ -26,6 +26,7 @@ PURE = {
     "drain",
     "durations",
     "errors",
+    "escape",
     "health",
     "answer/asked",
     "answer/latency",
