@@ -30,8 +30,8 @@ class Counts:
 
     ``suspect``: logins and ends that stood where a piece of a cut line may stand.  ``cuts``:
     messages that were cut.  ``near``: messages that look like logins and fit no rule, the last of
-    which are ``misses``.  ``hits``: logins and ends by the format that they fit.  ``latest``: epoch
-    seconds of the latest line.
+    which are ``misses``, and when they were ``met``.  ``hits``: logins and ends by the format that
+    they fit.  ``latest``: epoch seconds of the latest line.
     """
 
     lines: int = 0
@@ -42,14 +42,22 @@ class Counts:
     judged: Judged = field(default_factory=Judged)
     hits: Counter[str] = field(default_factory=Counter)
     misses: deque[NearMiss] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
+    met: deque[float] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
 
-    def take(self, scanned: Scanned, judged: Judged) -> None:
+    def forget_misses(self, before: float) -> None:
+        """Show no near misses any more that were met before a time."""
+        while self.met and self.met[0] < before:
+            self.met.popleft()
+            self.misses.popleft()
+
+    def take(self, scanned: Scanned, judged: Judged, now: float | None) -> None:
         """Add what was scanned and judged."""
         self.lines += scanned.lines
         self.suspect += len(scanned.suspects)
         self.cuts += len(scanned.cuts)
         self.near += scanned.nears
         self.misses.extend(scanned.near)
+        self.met.extend([now or 0.0] * len(scanned.near))
         self.hits.update(map(_FORMAT, scanned.events))
         self.judged.add(judged)
         if scanned.latest is not None:
@@ -138,4 +146,4 @@ class Chain:
             refuse(into, event, "suspect", place, now)
             if tell is not None:
                 tell(event, "suspect")
-        self.counts.take(scanned, judged)
+        self.counts.take(scanned, judged, now)

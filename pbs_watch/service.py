@@ -337,6 +337,7 @@ class Service:
             if self._relays is not None:
                 self._relays.tidy(time())
             self._lookup.asked.forget_before(time() - self._config.retention)
+            self._live.forget(time() - self._config.retention)
             if self._config.never:
                 # The host's own addresses and its gateway may have changed.
                 self._refresh_policy()
@@ -362,6 +363,7 @@ class Service:
             self._told = self._pending.making.told = acts[-1].number
             if any(act.what == "forget" for act in acts):
                 self._lookup.asked.forget()
+                self._live.forget(time())
                 if self._relays is not None:
                     self._relays.forget()
             self._commits.soon()
