@@ -31,8 +31,8 @@ class Counts:
 
     ``suspect``: logins and ends that stood where a piece of a cut line may stand.  ``cuts``:
     messages that were cut.  ``near``: messages that look like logins and fit no rule, the last of
-    which are ``misses``.  ``hits``: logins and ends by the format that they fit.  ``latest``: epoch
-    seconds of the latest line.
+    which are ``misses``, and when they were ``met``.  ``hits``: logins and ends by the format that
+    they fit.  ``latest``: epoch seconds of the latest line.
     """
 
     lines: int = 0
@@ -43,6 +43,13 @@ class Counts:
     judged: Judged = field(default_factory=Judged)
     hits: Counter[str] = field(default_factory=Counter)
     misses: deque[NearMiss] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
+    met: deque[float] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
+
+    def forget_misses(self, before: float) -> None:
+        """Show no near misses any more that were met before a time."""
+        while self.met and self.met[0] < before:
+            self.met.popleft()
+            self.misses.popleft()
 
     def add(self, later: Counts) -> None:
         """Add the counts of what came next."""
@@ -51,6 +58,7 @@ class Counts:
         self.cuts += later.cuts
         self.near += later.near
         self.misses.extend(later.misses)
+        self.met.extend(later.met)
         self.hits.update(later.hits)
         self.judged.add(later.judged)
         self._seen(later.latest)
@@ -60,14 +68,21 @@ class Counts:
             self.latest = max(latest, self.latest or latest)
 
     def take(
-        self, scanned: Scanned, judged: Judged, events: list[Event], suspects: list[Event]
+        self,
+        scanned: Scanned,
+        judged: Judged,
+        events: list[Event],
+        suspects: list[Event],
+        *,
+        now: float | None,
     ) -> None:
-        """Add what was scanned, joined and judged."""
+        """Add what was scanned, joined and judged; ``now`` as for :meth:`Chain.take`."""
         self.lines += scanned.lines
         self.suspect += len(suspects)
         self.cuts += len(scanned.cuts)
         self.near += scanned.nears
         self.misses.extend(scanned.near)
+        self.met.extend([now or 0.0] * len(scanned.near))
         self.hits.update(map(_FORMAT, events))
         self.judged.add(judged)
         self._seen(scanned.latest)
@@ -172,4 +187,4 @@ class Chain:
             refuse(into, event, "suspect", place, now)
             if tell is not None:
                 tell(event, "suspect")
-        self.counts.take(scanned, judged, events, suspects)
+        self.counts.take(scanned, judged, events, suspects, now=now)

@@ -88,7 +88,11 @@ def _ending_in_order() -> Iterator[None]:
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    old = signal.signal(signal.SIGTERM, end)
+    try:
+        old = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread: the daemon, whose signals end it in order anyway
+        yield
+        return
     try:
         yield
     finally:

@@ -142,6 +142,11 @@ class Live:
         ]
         return "; ".join(words)
 
+    def forget(self, before: float) -> None:
+        """Show nothing any more that was said by others before a time (epoch seconds)."""
+        self._counts.forget_misses(before)
+        self._notices.forget(before)
+
     def _about(self, address: bytes) -> dict[str, object]:
         """When an address was looked up last, and what lookups of it meet beside the grants."""
         last = self._asked.last(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
+from time import monotonic, time
 
 from pbs_watch.errors import MapError
 
@@ -58,11 +58,18 @@ class Notices:
         self._spells: dict[str, tuple[float, int, int]] = {}
         self.total = 0
         self.last = ""
+        self._last_at = 0.0
+
+    def forget(self, before: float) -> None:
+        """Show the latest warning no more where it is older than a time: it may name people."""
+        if self._last_at < before:
+            self.last = ""
 
     def note(self, text: str) -> None:
         """Remember a warning that is said elsewhere."""
         self.total += 1
         self.last = text
+        self._last_at = time()
 
     def warn(self, kind: str, text: str, *, level: int = logging.WARNING) -> None:
         """Say ``text``, unless one of its kind was said within the last minute."""

@@ -128,6 +128,7 @@ class Service:
                 commits=self._commits,
                 chain=self._chain,
                 lookup=self._lookup,
+                live=self.live,
                 trail=self._trail,
                 notices=self._notices,
             )

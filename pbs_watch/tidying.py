@@ -13,6 +13,7 @@ from pbs_watch.grants.acts import acts_after, last_told
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.writer import Writer
+from pbs_watch.live import Live
 from pbs_watch.notices import Notices
 from pbs_watch.trail import Trail
 
@@ -33,6 +34,7 @@ class Tidying:
         commits: Commits,
         chain: Chain,
         lookup: Lookup,
+        live: Live,
         trail: Trail,
         notices: Notices,
     ) -> None:
@@ -43,6 +45,7 @@ class Tidying:
         self._commits = commits
         self._chain = chain
         self._lookup = lookup
+        self._live = live
         self._trail = trail
         self._notices = notices
         self._tidied = 0.0
@@ -69,6 +72,7 @@ class Tidying:
         if (relays := self._lookup.rules.relays) is not None:
             relays.tidy(now)
         self._lookup.asked.forget_before(now - self.config.retention)
+        self._live.forget(now - self.config.retention)
         if self.config.never:
             # The host's own addresses and its gateway may have changed.
             self.refresh_policy()
@@ -95,6 +99,7 @@ class Tidying:
             self._told = self._pending.making.told = acts[-1].number
             if any(act.what == "forget" for act in acts):
                 self._lookup.asked.forget()
+                self._live.forget(time())
                 if (relays := self._lookup.rules.relays) is not None:
                     relays.forget()
             self._commits.soon()

@@ -17,6 +17,7 @@ from pbs_watch.errors import UsageError
 from pbs_watch.escape import meant, shown
 from pbs_watch.grants import hand
 from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
+from pbs_watch.grants.anew import old_maps
 from pbs_watch.grants.copy import ordering
 from pbs_watch.grants.orders import WIDEST, Allow, Bar
 from pbs_watch.grants.owner import unless_owned
@@ -125,6 +126,8 @@ def forget(arguments: argparse.Namespace) -> int:
     print(f"removed: {told}" if told else f"nothing is remembered of {shown(user)}")
     if found["order"]:
         print("orders about that user are gone: new logins grant again, and so may old ones")
+    for one in old_maps(config.map):
+        print(f"{one} is an old map, which may name that user: remove it")
     return 0 if told else 1
 
 

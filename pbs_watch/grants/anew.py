@@ -122,6 +122,11 @@ def _give(made: Path, path: Path) -> None:
             os.chown(made, owner.st_uid, owner.st_gid)
 
 
+def old_maps(path: Path) -> list[Path]:
+    """The maps before the one at ``path`` that are kept beside it."""
+    return [*sorted(path.glob(f"{DATA}.*")), *path.glob(FOLDER)]
+
+
 def _free_name(data: Path) -> Path:
     base = f"{DATA}.{time.strftime('%Y%m%dT%H%M%S')}"
     kept, number = data.with_name(base), 1

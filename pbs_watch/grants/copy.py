@@ -79,8 +79,8 @@ def keep_copy(grants: Map) -> None:
     path = grants.path / NAME
     try:
         with _alone(grants.path):
-            orders = grants.obey()
-            lines = [*map(_line, orders.allows), *map(_line, orders.bars)]
+            with grants.reading() as tables:
+                lines = [_line(rows.unpack_order(*row)) for row in tables.rows(b"orders")]
             replace(path, [line.encode("ascii") for line in lines], 0o640, like_its_folder=True)
     except UsageError as error:
         what = str(error).partition(";")[0]

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants.changes import Changes
+from pbs_watch.grants.copy import keep_copy
 from pbs_watch.grants.owner import unless_carried_out
 from pbs_watch.grants.store import SWEEP_ROWS, Map
 from pbs_watch.grants.strike import finish_all, unfinished
@@ -32,6 +33,7 @@ class Writer:
         self._wake = wake
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[MapError | None] = queue.SimpleQueue()
+        self._copy_old = False
         self.tidying = False
         """Whether a tidying waits or goes on."""
         self._over: queue.SimpleQueue[list[Over]] = queue.SimpleQueue()
@@ -117,6 +119,7 @@ class Writer:
         with unless_carried_out(self._map.path) as free:
             if free:
                 finish_all(self._map, now)
+                self._copy_old = True
 
     def _tidy(self, now: float) -> None:
         more = False
@@ -126,6 +129,11 @@ class Writer:
                 self._finish_orders(now)
             swept = self._map.sweep(now)
             more = swept.looked >= SWEEP_ROWS
+            if swept.orders or self._copy_old:
+                # What has ended is to be in no copy either: it may name people.
+                self._copy_old = True
+                keep_copy(self._map)
+                self._copy_old = False
             if swept.over:
                 self._over.put(swept.over)
                 self._wake()

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pbs_watch.grants import hand
 from pbs_watch.grants.changes import Changes, Hold, SessionKey, grant
+from pbs_watch.grants.copy import NAME, keep_copy
+from pbs_watch.grants.orders import Allow
 from pbs_watch.grants.store import Map
+from pbs_watch.grants.writer import Writer
 from tests.daemon import (
     NO,
     OK,
@@ -397,6 +401,63 @@ def test_nothing_names_a_user_who_was_forgotten(daemon: Daemon, by_hand: Run, lo
     assert "carol" not in (daemon.map / "orders.jsonl").read_text()
     assert command("get", "198.18.0.2", "--map", daemon.map).status == 0
     assert command("forget", "carol", "--map", daemon.map).status == 1
+
+
+def test_an_old_map_that_may_name_a_user_is_told(daemon: Daemon, by_hand: Run, log: Log) -> None:
+    log.write(login("198.18.0.1", user="carol"))
+    assert daemon.ask("198.18.0.1") == OK
+    daemon.stop()
+    assert command("rebuild", "--map", daemon.map, "--log", log.path).status == 0
+    (old,) = daemon.map.glob("data.mdb.*")
+    ended = by_hand("forget", "carol")
+    assert ended.lines[-1] == f"{old} is an old map, which may name that user: remove it"
+    old.unlink()
+    assert by_hand("forget", "carol").lines == ["nothing is remembered of carol"]
+
+
+def test_status_shows_nobody_who_was_forgotten(daemon: Daemon, by_hand: Run, log: Log) -> None:
+    log.write(line("LOGIN, user=carol, ip=[198.18.0.1], port=[1], new=field"))
+    assert daemon.ask("198.18.0.1") == NO
+
+    def state() -> str:
+        return by_hand("status", "--json").out.decode()
+
+    assert "carol" in state()
+    assert '"last_warning": ""' not in state()
+    assert by_hand("forget", "carol").status == 1
+    until(lambda: "carol" not in state(), "the near miss is gone")
+    assert '"last_warning": ""' in state()
+    assert '"near": 1' in state()
+
+
+def test_what_is_shown_of_others_ages(daemon: Daemon, start: Start, log: Log) -> None:
+    daemon.stop()
+    daemon = start("--retention", "1s")
+    log.write(line("LOGIN, user=carol, ip=[198.18.0.1], port=[1], new=field"))
+    assert daemon.ask("198.18.0.1") == NO
+
+    def state() -> str:
+        return command("status", "--json", "--map", daemon.map).out.decode()
+
+    assert "carol" in state()
+    until(lambda: "carol" not in state(), "the near miss is gone")
+
+
+def test_an_order_that_has_ended_is_in_no_copy(path: Path) -> None:
+    now = time.time()
+    grants = Map(path, "daemon")
+    for number, ends in enumerate((now + 1, now + 90)):
+        order = Allow(b"198.18.0.%d" % number, now, ends, f"for carol{number}")
+        hand.allow(grants, order, "root")
+    keep_copy(grants)
+    writer = Writer(grants, lambda: None)
+    for when, names in ((now, 2), (now + 2, 1), (now + 99, 0)):
+        writer.tidy(when)
+        until(lambda: not writer.tidying, "tidied")
+        assert (path / NAME).read_text().count("carol") == names
+        assert len(grants.obey().allows) == names
+    writer.close()
+    grants.close()
 
 
 def test_users_of_any_bytes(daemon: Daemon, log: Log) -> None:
