@@ -88,7 +88,7 @@ def test_a_log_that_cannot_be_read() -> None:
 
 
 COMPLETE = [
-    (fmt, example.lines[0], example.user, example.address)
+    (fmt, example.lines[0], example.user or b"", example.address or b"")
     for fmt in ALL
     for example in fmt.examples
     if example.expect == "login" and len(example.lines) == 1
