@@ -4,8 +4,9 @@
 #   make test           ruff, mypy and the tests
 #   make test-debian12  the tests, with the library versions of Debian 12 (compiles one of them:
 #                       as root, apt-get install gcc patch python3-dev)
-#   make test-system    the tests that start a real Postfix, journalctl, logrotate and strace, which
-#                       makes system calls fail (as root; .ci/run installs them)
+#   make test-system    the tests that start a real Courier, rsyslog and Postfix in namespaces of their
+#                       own, journalctl, logrotate and strace, which makes system calls fail (as root
+#                       with CAP_SYS_ADMIN; .ci/run installs them)
 #   make test-slow      the tests that take minutes and gigabytes: hundreds of kills, large backlogs
 #   make lint           ruff and mypy only
 #   make bench          replay of a generated log of 2,000,000 lines, against grep

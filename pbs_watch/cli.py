@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from pbs_watch import __version__
-from pbs_watch.errors import PatternError, PbsWatchError, UsageError
+from pbs_watch.errors import PatternError, PbsWatchError, UsageError, one_line
 from pbs_watch.options import (
     add_answering,
     add_control,
     add_judging,
     add_map,
+    add_metrics,
     add_note,
     add_patterns,
     add_subject,
@@ -74,9 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: PbsWatchError) -> None:
-    # One line, whatever a file is called and whatever a library says.
-    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
-    print(f"pbs-watch: {line}", file=sys.stderr)
+    print(f"pbs-watch: {one_line(error)}", file=sys.stderr)
 
 
 def _parser(asked: str) -> argparse.ArgumentParser:
@@ -119,10 +118,33 @@ def _add_run(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     command.add_argument(
         "-v", "--verbose", action="store_true", help="say each login, end and refusal"
     )
+    command.epilog = (
+        "SIGTERM and SIGINT end it, SIGHUP makes it read settings and patterns again, SIGUSR1 tell "
+        "its state in the log."
+    )
     command.set_defaults(command=_lazily("run", "run"))
+
+
+def _add_reload(commands: _Commands) -> None:
+    text = "check the settings and patterns, and let the daemon go by them"
+    command = _command(commands, "reload", text)
+    add_map(command)
+    command.epilog = (
+        "Exits with 2, and the daemon goes on as before, where something is broken or no daemon "
+        "answers."
+    )
+    command.set_defaults(command=_lazily("reload", "run"))
+
+
+def _add_health(commands: _Commands) -> None:
+    text = "say whether the daemon is well, for supervisors; exits with 1 where it is not"
+    command = _command(commands, "health", text)
+    add_map(command)
+    command.set_defaults(command=_lazily("health", "run"))
 
 
 def _add_replay(commands: _Commands) -> None:
@@ -354,6 +376,7 @@ def _add_check(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     command.set_defaults(command=_lazily("patterns", "check"))
 
 
@@ -406,6 +429,7 @@ def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 
 _COMMANDS = {
     "run": _add_run,
+    "reload": _add_reload,
     "replay": _add_replay,
     "get": _add_get,
     "list": _add_list,
@@ -422,6 +446,7 @@ _COMMANDS = {
     "new-pattern": _add_new_pattern,
     "check": _add_check,
     "rebuild": _add_rebuild,
+    "health": _add_health,
     "status": _add_status,
     "top": _add_top,
 }

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
+from pbs_watch.errors import MapError
+
 log = logging.getLogger("pbs_watch")
 
 WARN_EVERY = 60.0
 """Seconds in which a kind of warning is said once."""
+
+MOST = 20
+"""Lines that are said in that time of what comes and goes."""
 
 
 class Notices:
@@ -20,6 +25,7 @@ class Notices:
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
         self._held: dict[str, int] = {}
+        self._spells: dict[str, tuple[float, int, int]] = {}
         self.total = 0
         self.last = ""
 
@@ -34,6 +40,26 @@ class Notices:
         if held is not None:
             more = f" (and {held - 1:,} more like it before)" if held > 1 else ""
             log.log(level, "%s%s", text, more)
+
+    def told(self, kind: str, text: str, *, level: int = logging.WARNING) -> None:
+        """Say ``text``, unless :data:`MOST` of its kind were said within the last minute.
+
+        For what comes and goes: where each line but the first were held back, the last one said
+        would soon be wrong.
+        """
+        now = monotonic()
+        since, said, held = self._spells.get(kind, (now, 0, 0))
+        if now - since >= WARN_EVERY:
+            since, said = now, 0
+        if said >= MOST:
+            self._spells[kind] = since, said, held + 1
+            return
+        self._spells[kind] = since, said + 1, 0
+        log.log(level, "%s%s", text, f" (and {held:,} more lines before)" if held else "")
+
+    def map_trouble(self, error: MapError) -> None:
+        """The map cannot be read, however many lookups meet it."""
+        self.warn("map", str(error), level=logging.ERROR)
 
     def count(self, kind: str, times: int, text: str) -> None:
         """Say how many of something there were since that was said last: a number and ``text``."""

@@ -107,6 +107,12 @@ def add_control(command: argparse.ArgumentParser) -> None:
         help="ports of the mail server, may be given again (default: 110, 143, 993, 995)",
     )
     command.add_argument(
+        "--miss-wait",
+        metavar="D",
+        help="how long a miss waits for the login of a client that the kernel knows to be "
+        "connected to the mail server, such as 0.2s; none (default)",
+    )
+    command.add_argument(
         "--shadow",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -119,6 +125,18 @@ def add_control(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--audit", metavar="FORM", help="a line for each event: off (default), text or json"
+    )
+
+
+def add_metrics(command: argparse.ArgumentParser) -> None:
+    """How the daemon is watched."""
+    command.add_argument(
+        "--metrics", metavar="ADDR:PORT", help="tell Prometheus metrics there; off (default)"
+    )
+    command.add_argument(
+        "--metrics-file",
+        metavar="PATH",
+        help="write them for the textfile collector, every 15 s; off (default)",
     )
 
 

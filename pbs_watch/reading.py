@@ -107,38 +107,88 @@ class Reading:
         self._map = grants
         self._notices = notices
         self._trail = trail
-        self._followed = [self._follow(name) for name in dict.fromkeys(config.log)]
+        self._followed = [self._follow(name, config) for name in dict.fromkeys(config.log)]
         self._pace = Pace()
-        self.has_pipes = any(not isinstance(one.source, Source) for one in self._followed)
         self.behind = False
         """Whether something waits to be read, as far as the last look told."""
 
-    def _follow(self, name: str) -> Followed:
-        cuts, known = Cuts(self._config.cuts), source_id(name)
+    def _follow(self, name: str, config: Config) -> Followed:
+        cuts, known = Cuts(config.cuts), source_id(name)
+        notice = partial(self._notices.told, f"log {name}")
         if name == "-":
             # What comes while nobody reads is lost: nothing of it waits for the next start.
-            return Followed(StandardInput(cuts.gap, log.warning), cuts, Joins(), id=known)
+            return Followed(StandardInput(cuts.gap, notice), cuts, Joins(), id=known)
         joins = Joins(known)
         if name.startswith(PREFIX):
-            trust = self._config.journal_trust
-            return Followed(Journal(name, trust, cuts.gap, log.warning), cuts, joins, id=known)
-        return Followed(Source(name, cuts.gap, log.warning), cuts, joins, id=known)
+            journal = Journal(name, config.journal_trust, cuts.gap, notice)
+            return Followed(journal, cuts, joins, id=known)
+        return Followed(Source(name, cuts.gap, notice), cuts, joins, id=known)
 
     def start(self, saved: Mapping[str, SourceState]) -> None:
         """Find the place in each source where reading goes on; raises :class:`MapError`."""
+        for followed in self._followed:
+            self._start(followed, saved)
+
+    def _start(self, followed: Followed, saved: Mapping[str, SourceState]) -> None:
         now = time()
         scanner = self._chain.scanner
-        for followed in self._followed:
-            state, kept = saved.get(followed.source.name), self._map.joins(followed.id)
-            if state is None:
-                # Of a place that nobody knows any more.
-                self._pending.making.joins.update(dict.fromkeys((followed.id, key) for key in kept))
-            followed.start(
-                state,
-                kept,
-                now - self._config.longest_window,
-                lambda data: scanner.date_of(data, 0, len(data), now),
-            )
+        state, kept = saved.get(followed.source.name), self._waiting(followed.id)
+        if state is None:
+            # Of a place that nobody knows any more.
+            making = self._pending.making.joins
+            making.update(dict.fromkeys((followed.id, key) for key in kept))
+        followed.start(
+            state,
+            kept,
+            now - self._config.longest_window,
+            lambda data: scanner.date_of(data, 0, len(data), now),
+        )
+
+    def _waiting(self, source: int) -> dict[JoinKey, Half]:
+        """The lines of a source that wait for a second one, as far as they are known."""
+        kept = self._map.joins(source)
+        for changes in self._pending.changes():
+            for (where, key), half in changes.joins.items():
+                if where == source and half is None:
+                    kept.pop(key, None)
+                elif where == source and half is not None:
+                    kept[key] = half[1]
+        return kept
+
+    def change(self, config: Config) -> None:
+        """Follow what other settings name, each from where it was left.
+
+        Raises :class:`SourceError` or :class:`MapError`: then all is as before.
+        """
+        saved = self._map.sources()
+        again = config.journal_trust != self._config.journal_trust
+        kept = {
+            one.source.name: one
+            for one in self._followed
+            if not (again and isinstance(one.source, Journal))
+        }
+        names = dict.fromkeys(config.log)
+        now = {name: kept.get(_known_as(name)) or self._follow(name, config) for name in names}
+        for pending in self._pending.changes():
+            saved |= pending.sources
+        staying = {id(one) for one in now.values()}
+        for one in self._followed:
+            one.cuts.judge_as(config.cuts)
+            if id(one) not in staying:
+                if (state := one.state()) is not None:
+                    name = one.source.name
+                    saved[name] = self._pending.making.sources[name] = state
+                one.source.close()
+        known = {id(one) for one in self._followed}
+        self._config, self._followed = config, list(now.values())
+        for one in self._followed:
+            if id(one) not in known:
+                self._start(one, saved)
+
+    @property
+    def has_pipes(self) -> bool:
+        """Whether something else than files is read."""
+        return any(not isinstance(one.source, Source) for one in self._followed)
 
     def close(self) -> None:
         """Let go of all sources."""
@@ -269,3 +319,8 @@ class Reading:
             state = followed.state()
             if state is not None:
                 self._pending.making.sources[followed.source.name] = state
+
+
+def _known_as(name: str) -> str:
+    """The name of the source that a setting names."""
+    return name if name == "-" or name.startswith(PREFIX) else Source.known_as(name)

@@ -36,10 +36,13 @@ class Trail:
     """Writes the audit trail in one form, or not at all (``None``)."""
 
     def __init__(self, form: Form | None, notices: Notices) -> None:
-        self._form = form
-        self.written = form is not None
-        """Whether there is a trail."""
+        self.form = form
         self._notices = notices
+
+    @property
+    def written(self) -> bool:
+        """Whether there is a trail."""
+        return self.form is not None
 
     def judged(self, source: str, policy: Policy, event: Event, verdict: str) -> None:
         """A login or an end of ``source`` was judged; the verdict as told by the judge."""
@@ -48,7 +51,7 @@ class Trail:
         if verdict.startswith(ALARM):
             word = "alarm"
             self._warn(reason, event)
-        if self._form is None:
+        if self.form is None:
             return
         self._write(
             word,
@@ -71,7 +74,7 @@ class Trail:
 
     def over(self, grants: Iterable[Over]) -> None:
         """Grants ended: their windows were over, and no session held their addresses."""
-        if self._form is None:
+        if self.form is None:
             return
         for one in grants:
             grant = unpack_grant(one.grant)
@@ -86,7 +89,7 @@ class Trail:
 
     def acts(self, acts: Iterable[Act]) -> None:
         """The operator did something by hand."""
-        if self._form is None:
+        if self.form is None:
             return
         for act in acts:
             word = _DONE.get(act.what, act.what)
@@ -96,7 +99,7 @@ class Trail:
 
     def gone(self, gone: Gone, now: float) -> None:
         """The kernel knows the connection of an open session no more."""
-        if self._form is not None:
+        if self.form is not None:
             self._write(
                 "ended",
                 now,
@@ -113,7 +116,7 @@ class Trail:
             f"{user.decode('utf-8', 'replace')!a} relays more than relay_limit allows, "
             f"now from {address.decode()}",
         )
-        if self._form is not None:
+        if self.form is not None:
             self._write("refused", now, address=address, user=user, reason="relay_limit")
 
     def shadowed(self, address: bytes, verdict: Verdict, now: float) -> None:
@@ -121,7 +124,7 @@ class Trail:
         self._write("shadow", now, address=address, answer=verdict.value)
 
     def _write(self, event: str, when: float, **fields: bytes | str | float | None) -> None:
-        trail.info("%s", line(self._form or "text", event, when, **fields))
+        trail.info("%s", line(self.form or "text", event, when, **fields))
 
 
 _DONE = {

@@ -29,15 +29,20 @@ class Conversation:
     :meth:`resume`.  ``over``: the last reply was given, nothing is read any more.
     """
 
-    __slots__ = ("_heard", "_lookup", "_wire", "more", "over", "question")
+    __slots__ = ("_heard", "_lookup", "more", "over", "question", "wire")
 
     def __init__(self, wire: Wire, lookup: Lookup) -> None:
-        self._wire = wire
+        self.wire = wire
         self._lookup = lookup
         self._heard = b""
         self.question: bytes | None = None
         self.more = False
         self.over = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether every request was answered and none has begun: another could go on from here."""
+        return not (self._heard or self.more or self.over) and self.question is None
 
     def hear(self, data: bytes) -> bytes:
         """The replies that can be given now that ``data`` arrived."""
@@ -53,7 +58,7 @@ class Conversation:
     def settle(self, verdict: Verdict) -> bytes:
         """The reply to the question, and the replies to what was heard behind it."""
         self.question = None
-        reply = self._wire.replies.to(verdict)
+        reply = self.wire.replies.to(verdict)
         return self._go_on(self._heard, reply) if self._heard else reply
 
     def resume(self) -> bytes:
@@ -61,7 +66,7 @@ class Conversation:
         return self._go_on(self._heard, b"")
 
     def _go_on(self, heard: bytes, replies: bytes) -> bytes:
-        wire = self._wire
+        wire = self.wire
         start = 0
         self.more = False
         while (taken := wire.take(heard, start)) is not None:

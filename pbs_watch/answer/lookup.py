@@ -58,9 +58,14 @@ class Lookup:
         self._pending = pending
         self._clock = clock
         self._trouble = trouble
-        self._rules = rules or Rules()
-        self._plain = rules is None or (rules.relays is None and not rules.shadow)
         self.asked = Asked()
+        self.rules = rules or Rules()
+        self.rule(self.rules)
+
+    def rule(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self.rules = rules
+        self._plain = rules.relays is None and not rules.shadow
 
     def ask(self, key: bytes) -> Verdict | None:
         """The verdict as far as it is known; ``None``: absent unless the log has gained a login."""
@@ -84,6 +89,15 @@ class Lookup:
         """The verdict when the log cannot be drained: what is known already is still said."""
         return self.ask(key) or self._answer(literal(key) or key, self._clock(), _UNKNOWN)
 
+    def missing(self, key: bytes) -> bytes | None:
+        """The address that ``key`` is, if all that is known lets nobody relay from there.
+
+        Counts nothing.
+        """
+        address = literal(key)
+        known = address is None or self._known(address, self._clock()) is not None
+        return None if known else address
+
     def _known(self, address: bytes, now: float) -> Verdict | None:
         try:
             return _FOUND if self._map.allows(address, now, self._pending) else None
@@ -106,7 +120,7 @@ class Lookup:
         return verdict
 
     def _ruled(self, address: bytes, now: float, verdict: Verdict) -> Verdict:
-        rules = self._rules
+        rules = self.rules
         if verdict is _FOUND and rules.relays is not None:
             # What the operator allows is nobody's to count, nor what nobody is known to have got.
             allowed = self._map.orders.allowed(address, now) is not None
@@ -123,7 +137,7 @@ class Lookup:
 
     def limits(self, address: bytes) -> bool:
         """Whether a lookup of ``address`` would meet the relay limit now."""
-        relays, now = self._rules.relays, self._clock()
+        relays, now = self.rules.relays, self._clock()
         if relays is None or self._map.orders.allowed(address, now) is not None:
             return False
         user = self._user(address)

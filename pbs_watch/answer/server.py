@@ -40,6 +40,7 @@ from typing import Literal
 
 from pbs_watch.answer import listen
 from pbs_watch.answer.conversation import Conversation, Lookup
+from pbs_watch.answer.latency import Latency
 from pbs_watch.answer.socketmap import Aside, Socketmap
 from pbs_watch.answer.tcp_table import TcpTable
 from pbs_watch.answer.verdict import Verdict
@@ -97,10 +98,10 @@ class Server:
 
     ``lookup`` says what is known about a key at once, or None: the question waits.  It must not
     raise.  ``asides`` answer other socketmap names where :meth:`listen_live` listens, and only
-    there: they show the daemon's state, user names too.  ``report`` gets one line for the log when
-    something is wrong with the sockets, and when it is well again.  ``unix_mode``: permissions of
-    socket files; Postfix connects as another user.  The soft limit of open files is raised to the
-    hard one.
+    there: they show the daemon's state, user names too.  ``report`` gets one line for the log
+    when something is wrong with the sockets, and when it is well again.  ``unix_mode``:
+    permissions of socket files; Postfix connects as another user.  ``latency`` is told how long
+    each lookup took.  The soft limit of open files is raised to the hard one.
     """
 
     def __init__(
@@ -111,10 +112,13 @@ class Server:
         asides: Mapping[bytes, Aside] | None = None,
         allow_remote: bool = False,
         unix_mode: int = 0o666,
+        latency: Latency | None = None,
         report: Callable[[str], None] = _silent,
     ) -> None:
         self.waiting: list[Question] = []
-        self._lookup = lookup
+        self._ask = lookup
+        self._latency = latency
+        self._lookup = lookup if latency is None else self._timed
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
         self._live = Socketmap(answers, asides or {})
@@ -124,6 +128,7 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._watched: dict[int, Callable[[], None]] = {}
         self._listeners: list[socket.socket] = []
+        self._adopted: list[tuple[socket.socket, Protocol]] = []
         self._socket_files: list[Path] = []
         self._accept_again: float | None = None
         self._accept_failed = False
@@ -150,6 +155,17 @@ class Server:
         self._socket_files.append(Path(listener.getsockname()))
         return self._serve(listener, "socketmap")
 
+    def stop_listening(self, where: str) -> None:
+        """Listen there no more; ``where`` as it was returned.  Open connections stay."""
+        listener = next(one for one in self._listeners if listen.address(one) == where)
+        self.unwatch(listener.fileno())
+        self._listeners.remove(listener)
+        listener.close()
+        if where.startswith(listen.UNIX):
+            path = Path(where.removeprefix(listen.UNIX))
+            self._socket_files.remove(path)
+            self._remove(path)
+
     def listen_live(self, path: Path) -> None:
         """Listen on a socket for the daemon's own group, which may see its state.  ListenError.
 
@@ -166,12 +182,57 @@ class Server:
         Raises ListenError where it is not loopback and must be; the socket is then the caller's.
         """
         listen.adopt(listener, allow_remote=self._allow_remote)
+        self._adopted.append((listener, protocol))
         return self._serve(listener, protocol)
 
+    def take_over(self, connection: socket.socket, protocol: Protocol) -> None:
+        """Go on with an open connection that was handed over at rest, and own it."""
+        connection.settimeout(0)
+        self._talk(connection, self._wire(protocol))
+
+    def hand_over(self) -> list[tuple[socket.socket, Protocol]]:
+        """The connections at rest, which are served no more and are the caller's from now on.
+
+        Those with a question, or a reply on its way, stay.
+        """
+        found: list[tuple[socket.socket, Protocol]] = []
+        for fd, connection in list(self._connections.items()):
+            wire = connection.conversation.wire
+            if wire is self._live or connection.unsent or not connection.conversation.idle:
+                continue
+            del self._connections[fd]
+            self._epoll.unregister(fd)
+            name: Protocol = "socketmap" if wire is self._socketmap else "tcp_table"
+            found.append((connection.socket, name))
+        return found
+
+    def hand_back(self) -> list[tuple[socket.socket, Protocol]]:
+        """The listening sockets that were adopted, served no more and the caller's from now on."""
+        found, self._adopted = self._adopted, []
+        for listener, _ in found:
+            self.unwatch(listener.fileno())
+            self._listeners.remove(listener)
+        return found
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every request that arrived has its reply, as far as the clients read them."""
+        return not self.waiting and not any(
+            one.question is not None or one.conversation.more for one in self._connections.values()
+        )
+
+    def speak(self, answers: Answers, *, allow_remote: bool) -> None:
+        """Answer with other words from now on, on open connections too."""
+        self._tcp_table.replies = TcpTable(answers).replies
+        self._socketmap.replies = self._live.replies = Socketmap(answers, {}).replies
+        self._allow_remote = allow_remote
+
+    def _wire(self, protocol: Protocol) -> Wire:
+        return self._socketmap if protocol == "socketmap" else self._tcp_table
+
     def _serve(self, listener: socket.socket, protocol: Protocol) -> str:
-        wire: Wire = self._socketmap if protocol == "socketmap" else self._tcp_table
         self._listeners.append(listener)
-        self.watch(listener.fileno(), partial(self._accept, listener, wire))
+        self.watch(listener.fileno(), partial(self._accept, listener, self._wire(protocol)))
         return listen.address(listener)
 
     @property
@@ -244,14 +305,17 @@ class Server:
         for listener in self._listeners:
             listener.close()
         for path in self._socket_files:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                self._report(f"{path}: cannot be removed ({error.strerror}); remove it")
+            self._remove(path)
         self._epoll.close()
         with self._closing:
             self._closed = True
             os.close(self._alarm)
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._report(f"{path}: cannot be removed ({error.strerror}); remove it")
 
     # Questions
 
@@ -271,8 +335,17 @@ class Server:
             connection = question.connection
             if connection.question is question:
                 connection.question = None
+                if self._latency is not None:
+                    self._latency.observe(self._now - question.arrived)
                 connection.unsent += connection.conversation.settle(decide(question.key))
                 self._say(connection)
+
+    def _timed(self, key: bytes) -> Verdict | None:
+        """As the lookup does; a question's time ends when it is settled."""
+        verdict = self._ask(key)
+        if verdict is not None and self._latency is not None:
+            self._latency.observe(monotonic() - self._now)
+        return verdict
 
     # Connections
 
@@ -291,9 +364,12 @@ class Server:
                 self._pause_accepting(error)
                 return
             accepted.settimeout(0)
-            fd = accepted.fileno()
-            self._connections[fd] = Connection(accepted, Conversation(wire, self._lookup))
-            self._epoll.register(fd, EPOLLIN)
+            self._talk(accepted, wire)
+
+    def _talk(self, connection: socket.socket, wire: Wire) -> None:
+        fd = connection.fileno()
+        self._connections[fd] = Connection(connection, Conversation(wire, self._lookup))
+        self._epoll.register(fd, EPOLLIN)
 
     def _pause_accepting(self, error: OSError) -> None:
         """Let new connections wait in the kernel's queue: with EMFILE, epoll would spin."""
@@ -373,4 +449,5 @@ class Server:
 def _raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with contextlib.suppress(OSError):  # a service manager may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -228,6 +228,11 @@ class Environment:
         with self._errors():
             return int(self._env.info()["last_txnid"])
 
+    def size(self) -> int:
+        """Bytes of the map on the disk."""
+        with self._errors():
+            return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
     def _tables(self, txn: lmdb.Transaction) -> Tables:
         return Tables(txn, self._db.__getitem__)
 

@@ -65,6 +65,11 @@ class Map(Environment):
             with self._errors(), self._writing() as txn:
                 txn.put(rows.RETENTION, ours, db=self._db[b"meta"])
 
+    def remember_for(self, retention: float) -> None:
+        """Remember what is over for so many seconds from now on, and say so to commands."""
+        self.retention = retention
+        self._agree_on_retention("daemon")
+
     # Lookups
 
     def allows(self, address: bytes, now: float, pending: Pending | None = None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants.changes import Changes
@@ -54,6 +55,15 @@ class Writer:
         if not self.tidying:
             self.tidying = True
             self._jobs.put(lambda: self._tidy(now))
+
+    def call(self, job: Callable[[], None]) -> None:
+        """Do something else to the map; an error is left to the next commit to report."""
+
+        def tried() -> None:
+            with suppress(MapError):
+                job()
+
+        self._jobs.put(tried)
 
     def result(self) -> tuple[bool, MapError | None]:
         """Whether a commit has ended since the last call, and its error if it failed."""

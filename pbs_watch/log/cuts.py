@@ -75,6 +75,15 @@ class Cuts:
         self.version = 0
         """Grows with every change, so that a caller knows when to save the state again."""
 
+    def judge_as(self, mode: Mode) -> None:
+        """Judge what comes from now on by another mode; doubts that there are end as they began."""
+        if mode != self._mode:
+            self._mode = mode
+            if mode == "off":
+                self._doubts.clear()
+                self._open, self._gap, self._careful = 0, False, 0
+            self.version += 1
+
     @property
     def active(self) -> bool:
         """Whether every message of the tags must be shown, not only those that may matter."""

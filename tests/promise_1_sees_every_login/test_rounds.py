@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pbs_watch.config import Config
+from pbs_watch.looks import POLL_BUSY
 from pbs_watch.pattern import library
-from pbs_watch.service import POLL_BUSY, Service
+from pbs_watch.service import Service
 
 OTHER = (
     b"Nov 22 08:44:00 mail postfix/smtpd[1]: connect from unknown[203.0.113.9], as it often does\n"
