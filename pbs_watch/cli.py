@@ -337,16 +337,39 @@ def _add_why(commands: _Commands) -> None:
 
 
 def _add_match(commands: _Commands) -> None:
-    command = _command(commands, "match", "say which format a line matches, or how far each got")
+    command = _command(
+        commands,
+        "match",
+        "say which format a line matches, or how far each got; or which formats a log holds",
+    )
     add_patterns(command)
     command.add_argument(
         "line",
         nargs="?",
         default="-",
-        metavar="LINE",
-        help="a whole log line (default: -, lines of standard input)",
+        metavar="LINE|FILE",
+        help="a whole log line (default: -, lines of standard input), or a log file, which is "
+        "tried with all patterns there are",
     )
     command.set_defaults(command=_lazily("patterns", "match"))
+
+
+def _add_new_pattern(commands: _Commands) -> None:
+    command = _command(commands, "new-pattern", "print the beginning of a pattern file for a line")
+    command.add_argument("name", metavar="NAME", help="what the format is called")
+    command.add_argument(
+        "line",
+        nargs="?",
+        default="-",
+        metavar="LINE",
+        help="a whole line of a login (default: -, the first line of standard input)",
+    )
+    command.add_argument("--user", metavar="TEXT", help="the user, as the line has it")
+    command.add_argument("--address", metavar="TEXT", help="the client's address, likewise")
+    command.epilog = (
+        "Exits with 1 where the pattern does not load yet; its first line then says why."
+    )
+    command.set_defaults(command=_lazily("patterns", "new_pattern"))
 
 
 def _add_check(commands: _Commands) -> None:
@@ -508,6 +531,7 @@ _COMMANDS = {
     "export": _add_export,
     "import": _add_import,
     "match": _add_match,
+    "new-pattern": _add_new_pattern,
     "check": _add_check,
     "rebuild": _add_rebuild,
     "health": _add_health,

@@ -135,10 +135,11 @@ class Reading:
     def _start(self, followed: Followed, saved: Mapping[str, SourceState]) -> None:
         now = time()
         scanner = self._chain.scanner
-        state, kept = saved.get(followed.source.name), self._joins(followed.id)
+        state, kept = saved.get(followed.source.name), self._waiting(followed.id)
         if state is None:
             # Of a place that nobody knows any more.
-            self._pending.making.joins.update(dict.fromkeys((followed.id, key) for key in kept))
+            making = self._pending.making.joins
+            making.update(dict.fromkeys((followed.id, key) for key in kept))
         followed.start(
             state,
             kept,
@@ -146,15 +147,15 @@ class Reading:
             lambda data: scanner.date_of(data, 0, len(data), now),
         )
 
-    def _joins(self, source: int) -> dict[JoinKey, Half]:
-        """What waits to be joined in a source, committed or not."""
+    def _waiting(self, source: int) -> dict[JoinKey, Half]:
+        """The lines of a source that wait for a second one, as far as they are known."""
         kept = self._map.joins(source)
-        for pending in self._pending.changes():
-            for (of, key), row in pending.joins.items():
-                if of == source:
+        for changes in self._pending.changes():
+            for (where, key), half in changes.joins.items():
+                if where == source and half is None:
                     kept.pop(key, None)
-                    if row is not None:
-                        kept[key] = row[1]
+                elif where == source and half is not None:
+                    kept[key] = half[1]
         return kept
 
     def change(self, config: Config) -> None:

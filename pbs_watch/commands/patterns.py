@@ -1,4 +1,4 @@
-"""``match`` and ``check``: what the patterns do."""
+"""``match``, ``check`` and ``new-pattern``: what the patterns do, and beginning one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from collections.abc import Iterable
 
 from pbs_watch import metrics
 from pbs_watch.answer.listen import parse_tcp, refuse_remote
+from pbs_watch.commands import survey
 from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import formats_of, settings
 from pbs_watch.config import DEFAULT_PATH
+from pbs_watch.errors import PatternError
 from pbs_watch.escape import shown
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.file import see
 from pbs_watch.log.journal import PREFIX
 from pbs_watch.pattern import library
+from pbs_watch.pattern.draft import draft
 from pbs_watch.pattern.explain import explain, render
 from pbs_watch.pattern.scan import Scanner
 
 
 def match(arguments: argparse.Namespace) -> int:
-    """Say what each line is; 1 where no line matched any format."""
+    """Say what each line is, or what a log holds; 1 where no line matched any format."""
     config = settings(arguments)
+    if arguments.line != "-" and survey.is_log(arguments.line):
+        return survey.run(arguments.line, config)
     formats = library.load(config.patterns, config.patterns_dir)
     lines: Iterable[bytes] = (os.fsencode(arguments.line),)
     if arguments.line == "-":
@@ -37,6 +42,25 @@ def match(arguments: argparse.Namespace) -> int:
             print(shown(whole))
         print(render(explanations, whole))
     return 0 if matched else 1
+
+
+def new_pattern(arguments: argparse.Namespace) -> int:
+    """Print a pattern for logins that look like a line; 1 where it does not load yet."""
+    line = os.fsencode(arguments.line)
+    if arguments.line == "-":
+        line = sys.stdin.buffer.readline()
+    user, address = (
+        None if said is None else os.fsencode(said) for said in (arguments.user, arguments.address)
+    )
+    made = draft(arguments.name, line.rstrip(b"\r\n"), user, address)
+    try:
+        library.load_text(f"{arguments.name}{library.SUFFIX}", made.text)
+    except PatternError as error:
+        print(f"# IT DOES NOT LOAD YET: {error}")
+        print(made.text, end="")
+        return 1
+    print(made.text, end="")
+    return 0
 
 
 def check(arguments: argparse.Namespace) -> int:

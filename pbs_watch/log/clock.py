@@ -74,6 +74,8 @@ class Clock:
             return self.bsd(stamp, now)
         if stamp := header.get("slash"):
             return self.slash(stamp, now)
+        if stamp := header.get("bsdyear"):
+            return self.bsdyear(stamp, now)
         return self.tai64n(header.get("tai64n") or b"")
 
     def bsd(self, stamp: bytes, now: float) -> float | None:
@@ -139,8 +141,16 @@ class Clock:
 
     def slash(self, stamp: bytes, now: float) -> float | None:
         """Epoch seconds of nginx's ``2026/11/22 08:00:00``."""
+        return self._written_as("%Y/%m/%d %H:%M:%S", stamp, now)
+
+    def bsdyear(self, stamp: bytes, now: float) -> float | None:
+        """Epoch seconds of Apple's ``Nov 22 2026 08:00:00``."""
+        month = _MONTHS.get(stamp[:3])
+        return self._written_as("%m %d %Y %H:%M:%S", b"%d%b" % (month or 0, stamp[3:]), now)
+
+    def _written_as(self, form: str, stamp: bytes, now: float) -> float | None:
         try:
-            naive = datetime.strptime(stamp.decode(), "%Y/%m/%d %H:%M:%S")
+            naive = datetime.strptime(stamp.decode(), form)
         except ValueError:
             return None
         return self._in_zone(naive, now)

@@ -367,7 +367,7 @@ class Scanner:
         time = self._clock.of(fields, now)
         if stamp := fields.get("rfc3339"):
             return time, _AHEAD, b"." in stamp
-        if fields.get("bsd") or fields.get("slash"):
+        if not fields.get("tai64n"):
             return time, _AHEAD_BSD, False
         return time, _AHEAD, True
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pbs_watch.pattern.cutting import LOSS
 from pbs_watch.pattern.format import Format
-from pbs_watch.pattern.literals import SHORTEST
+from pbs_watch.pattern.literals import SHORTEST, together
 
 _SHORTEST_HEADER = 16
 """Bytes before any message: at least a BSD stamp and a space (``tai64n`` has 25)."""
@@ -83,12 +83,13 @@ def _texts(formats: Sequence[Format]) -> dict[bytes, bytes]:
     A text that contains another adds nothing.  A near literal is no hit where a rule's follows in
     it: ``LOGIN, `` in ``LOGIN, user=``, which ``, user=`` finds.
     """
-    rules = {text for fmt in formats for rule in fmt.rules for text in rule.literals}
     near = {near.literal for fmt in formats for near in fmt.near}
-    found = rules | near
+    rules = [(rule.body, rule.literals) for fmt in formats for rule in fmt.rules]
+    found = together(rules, sorted(near))
     texts = {text: b"" for text in found if not any(o in text for o in found if o != text)}
-    for text in near & texts.keys() - rules:
-        rests = (_rest(text, rule) for rule in rules & texts.keys())
+    # What serves some rule is looked at wherever it stands.
+    for text in near & texts.keys() - together(rules, []):
+        rests = (_rest(text, other) for other in texts.keys() - near)
         texts[text] = b"".join(b"(?!%b)" % re.escape(rest) for rest in rests if rest)
     for fmt in formats:
         for cut in fmt.cut.rules if fmt.cut else ():

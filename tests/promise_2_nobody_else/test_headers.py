@@ -62,7 +62,7 @@ def read(line: str, *before: str) -> Event | Part | None:
     scanner = Scanner(COURIER, Clock(UTC))
     events = scanner.scan(block, 0, len(block), Cuts(), NOW).events
     begin = len(block) - len(line) - 1
-    found = [event for event in events if event.offset == begin]
+    found = [event for event in events if event.offset == begin and not isinstance(event, Part)]
     assert len(found) <= 1
     return found[0] if found else None
 
