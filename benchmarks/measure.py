@@ -61,8 +61,9 @@ def timed(command: Sequence[str | Path], given: Path | None = None) -> Ended:
 
 
 def environment() -> dict[str, str]:
-    """The environment of all that is measured."""
-    return {**os.environ, "LC_ALL": "C"}
+    """The environment of all that is measured; some of it is written in Python too."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**kept, "LC_ALL": "C"}
 
 
 def in_turn(runs: int, contenders: Mapping[str, Callable[[], _Result]]) -> dict[str, list[_Result]]:

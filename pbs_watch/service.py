@@ -81,7 +81,14 @@ class Service:
             trail=self._trail,
         )
         self._relays = Relays(*config.relay_limit) if config.relay_limit else None
-        self._lookup = Lookup(self._map, self._pending, time, self._map_trouble, self._rules())
+        self._lookup = Lookup(
+            self._map,
+            self._pending,
+            time,
+            self._map_trouble,
+            self._rules(),
+            drained=self._drained,
+        )
         self._live = Live(
             config,
             self._map,
@@ -93,6 +100,7 @@ class Service:
         self._server = Server(
             self._lookup.ask,
             Answers(config.answer, config.trouble),
+            together=self._lookup,
             asides={live.NAME: self._live.answer},
             allow_remote=config.allow_remote,
             report=log.warning,
@@ -182,13 +190,11 @@ class Service:
 
     def turn(self, longest: float | None = None) -> None:
         """Do what is to be done now, after waiting for at most ``longest`` seconds for more."""
-        # Questions that arrive in this poll were looked up after all that has been read.
-        fresh = not self._server.waiting
         self._server.poll(self._timeout() if longest is None else longest)
         now = monotonic()
         self._commits.collect(now)
         if self._server.waiting and self._round is None:
-            self._begin_round(now, fresh=fresh)
+            self._begin_round(now)
         elif now - self._looked >= self._poll_after(now):
             self._reading.obey()  # lookups do so by themselves
             self._look(now)
@@ -261,7 +267,14 @@ class Service:
 
     # Lookups
 
-    def _begin_round(self, now: float, *, fresh: bool) -> None:
+    def _drained(self) -> bool:
+        """Whether all that the logs hold now has been read, so that a miss can be answered."""
+        if self._round is not None or self._reading.behind:
+            return False
+        self._look(monotonic())
+        return not (self._reading.behind or self._reading.unsure)
+
+    def _begin_round(self, now: float) -> None:
         questions = self._server.take_waiting()
         self._look(now)
         if self._reading.blind or self._reading.far_behind:
@@ -269,9 +282,7 @@ class Service:
         elif self._reading.behind:
             self._round = Round(questions, self._reading.waiting)
         else:
-            # Looked up a moment ago, and nothing has come since: no need to look again.
-            lookup = self._lookup
-            self._server.settle(questions, lookup.absent if fresh else lookup.decide)
+            self._server.settle(questions, self._lookup.decide)
 
     def _end_round(self, current: Round) -> None:
         if current.over:

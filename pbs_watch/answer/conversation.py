@@ -29,10 +29,11 @@ class Conversation:
     :meth:`resume`.  ``over``: the last reply was given, nothing is read any more.
     """
 
-    __slots__ = ("_heard", "_lookup", "_wire", "more", "over", "question")
+    __slots__ = ("_heard", "_lookup", "_single", "_wire", "more", "over", "question")
 
     def __init__(self, wire: Wire, lookup: Lookup) -> None:
         self._wire = wire
+        self._single = wire.single
         self._lookup = lookup
         self._heard = b""
         self.question: bytes | None = None
@@ -41,12 +42,18 @@ class Conversation:
 
     def hear(self, data: bytes) -> bytes:
         """The replies that can be given now that ``data`` arrived."""
-        if self.over:
-            return b""
-        if self._heard:
+        if self._heard or self.over or self.question is not None:
+            if self.over:
+                return b""
             data = self._heard + data
-        if self.question is not None:
-            self._heard = data
+            if self.question is not None:
+                self._heard = data
+                return b""
+        elif (key := self._single(data)) is not None:
+            # Nearly always: one request, all of it, and nothing before or behind it.
+            if (verdict := self._lookup(key)) is not None:
+                return self._wire.replies.to(verdict)
+            self.question = key
             return b""
         return self._go_on(data, b"")
 

@@ -28,7 +28,7 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from socket import MSG_NOSIGNAL
 from threading import RLock
 from time import monotonic
-from typing import Literal
+from typing import Literal, Protocol
 
 from pbs_watch.answer import listen
 from pbs_watch.answer.conversation import Conversation, Lookup
@@ -45,7 +45,7 @@ from pbs_watch.answer.tcp_table import TcpTable
 from pbs_watch.answer.verdict import Verdict
 from pbs_watch.answer.wire import Answers, Wire
 
-Protocol = Literal["tcp_table", "socketmap"]
+WireName = Literal["tcp_table", "socketmap"]
 
 # Bytes read at once.  A request is below 100; Python allocates the whole size for each read.
 _READ_SIZE = 8192
@@ -74,6 +74,13 @@ class Connection:
     unsent: bytes = b""
     events: int = EPOLLIN
     discarded: int = 0
+    receive: Callable[[int], bytes] = field(init=False)
+    send: Callable[[bytes, int], int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Found once, not with each request.
+        self.receive = self.socket.recv
+        self.send = self.socket.send
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +95,26 @@ class Question:
     connection: Connection = field(repr=False)
 
 
+class Together(Protocol):
+    """Told when lookups begin that have arrived together, and when they have ended."""
+
+    def begin(self) -> None:
+        """The lookups that follow have all arrived."""
+
+    def end(self) -> None:
+        """The last of them has been made."""
+
+
+class _Apart:
+    """Each lookup is made for itself."""
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 def _silent(_text: str) -> None:
     """Reports nothing."""
 
@@ -96,11 +123,11 @@ class Server:
     """Listening sockets, connections and questions.
 
     ``lookup`` says what is known about a key at once, or None: the question waits.  It must not
-    raise.  ``asides`` answer other socketmap names where :meth:`listen_live` listens, and only
-    there: they show the daemon's state, user names too.  ``report`` gets one line for the log when
-    something is wrong with the sockets, and when it is well again.  ``unix_mode``: permissions of
-    socket files; Postfix connects as another user.  The soft limit of open files is raised to the
-    hard one.
+    raise.  ``together`` is told which lookups have arrived together.  ``asides`` answer other
+    socketmap names where :meth:`listen_live` listens, and only there: they show the daemon's state,
+    user names too.  ``report`` gets one line for the log when something is wrong with the sockets,
+    and when it is well again.  ``unix_mode``: permissions of socket files; Postfix connects as
+    another user.  The soft limit of open files is raised to the hard one.
     """
 
     def __init__(
@@ -108,6 +135,7 @@ class Server:
         lookup: Lookup,
         answers: Answers,
         *,
+        together: Together | None = None,
         asides: Mapping[bytes, Aside] | None = None,
         allow_remote: bool = False,
         unix_mode: int = 0o666,
@@ -115,6 +143,7 @@ class Server:
     ) -> None:
         self.waiting: list[Question] = []
         self._lookup = lookup
+        self._together = together or _Apart()
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
         self._live = Socketmap(answers, asides or {})
@@ -160,7 +189,7 @@ class Server:
         self._listeners.append(listener)
         self.watch(listener.fileno(), partial(self._accept, listener, self._live))
 
-    def adopt(self, listener: socket.socket, protocol: Protocol) -> str:
+    def adopt(self, listener: socket.socket, protocol: WireName) -> str:
         """Serve a listening socket that was handed over, and own it; its address.
 
         Raises ListenError where it is not loopback and must be; the socket is then the caller's.
@@ -168,7 +197,7 @@ class Server:
         listen.adopt(listener, allow_remote=self._allow_remote)
         return self._serve(listener, protocol)
 
-    def _serve(self, listener: socket.socket, protocol: Protocol) -> str:
+    def _serve(self, listener: socket.socket, protocol: WireName) -> str:
         wire: Wire = self._socketmap if protocol == "socketmap" else self._tcp_table
         self._listeners.append(listener)
         self.watch(listener.fileno(), partial(self._accept, listener, wire))
@@ -187,33 +216,48 @@ class Server:
             timeout = self._accept_after_pause(self._accept_again, timeout)
         ready = self._epoll.poll(timeout, _BATCH)
         self._now = monotonic()
-        heard, others = [], []
+        heard: list[tuple[Connection, bytes]] = []
+        others = []
         for fd, events in ready:
             connection = self._connections.get(fd)
             if connection is None:
                 others.append(fd)
             elif events == EPOLLIN and connection.question is None:
-                if self._read(connection):
-                    heard.append(connection)
+                if data := self._read(connection):
+                    heard.append((connection, data))
             elif events & (EPOLLERR | EPOLLHUP):
                 self._drop(connection)
             elif events & EPOLLOUT:
                 # The client reads: send what is left or, when nothing is, take the next turn.
-                connection.unsent = connection.unsent or connection.conversation.resume()
-                heard.append(connection)
+                heard.append((connection, b""))
             else:
                 # Not read until the question is settled.  So a client that sends its requests and
                 # shuts down its side still gets every reply: the end is read after the requests.
                 self._wait_for(connection, 0)
-        # Read all, then send all: sending wakes the clients, which then find more to do at once.
-        # Measured: half again as many lookups/s as sending after each read.
-        for connection in heard:
-            self._say(connection)
+        if heard:
+            self._answer(heard)
         # After the connections: an accepted one may get the number of one that was just closed.
         for fd in others:
             callback = self._watched.get(fd)
             if callback is not None:
                 callback()
+
+    def _answer(self, heard: Sequence[tuple[Connection, bytes]]) -> None:
+        """Answer what connections have said; nothing: they can be written to again."""
+        # Read all, look up all, then send all: sending wakes the clients, which then find more to
+        # do at once.  Measured: half again as many lookups/s as sending after each read.
+        self._together.begin()
+        try:
+            for connection, data in heard:
+                # Nothing is read before everything is sent, so nothing is overwritten here.
+                if data:
+                    connection.unsent = connection.conversation.hear(data)
+                elif not connection.unsent:
+                    connection.unsent = connection.conversation.resume()
+        finally:
+            self._together.end()
+        for connection, _ in heard:
+            self._say(connection)
 
     def wake(self) -> None:
         """End the poll that waits, or the next one.  For other threads and signal handlers.
@@ -267,12 +311,19 @@ class Server:
         wait too long may be settled before their round ends.
         """
         self._now = monotonic()
-        for question in questions:
-            connection = question.connection
-            if connection.question is question:
-                connection.question = None
-                connection.unsent += connection.conversation.settle(decide(question.key))
-                self._say(connection)
+        answered = []
+        self._together.begin()
+        try:
+            for question in questions:
+                connection = question.connection
+                if connection.question is question:
+                    connection.question = None
+                    connection.unsent += connection.conversation.settle(decide(question.key))
+                    answered.append(connection)
+        finally:
+            self._together.end()
+        for connection in answered:
+            self._say(connection)
 
     # Connections
 
@@ -317,29 +368,28 @@ class Server:
             self._epoll.modify(listener.fileno(), EPOLLIN)
         return timeout
 
-    def _read(self, connection: Connection) -> bool:
-        """Take in what arrived; False: nothing did, or the connection is gone."""
+    def _read(self, connection: Connection) -> bytes:
+        """What arrived and is to be answered; empty: nothing, or the connection is gone."""
         try:
-            data = connection.socket.recv(_READ_SIZE)
+            data = connection.receive(_READ_SIZE)
         except BlockingIOError:
-            return False
+            return b""
         except OSError:
             data = b""
-        conversation = connection.conversation
-        if conversation.over:
-            connection.discarded += len(data)
-        if not data or connection.discarded > _DISCARD_LIMIT:
+        if not data:
             self._drop(connection)
-            return False
-        # Nothing is read before everything is sent, so nothing is overwritten here.
-        connection.unsent = conversation.hear(data)
-        return True
+        elif connection.conversation.over:
+            connection.discarded += len(data)
+            if connection.discarded > _DISCARD_LIMIT:
+                self._drop(connection)
+            return b""
+        return data
 
     def _say(self, connection: Connection) -> None:
         """Send the replies, then note the question, or the end, that came after them."""
         if unsent := connection.unsent:
             try:
-                sent = connection.socket.send(unsent, MSG_NOSIGNAL)
+                sent = connection.send(unsent, MSG_NOSIGNAL)
             except BlockingIOError:
                 sent = 0
             except OSError:
