@@ -26,42 +26,49 @@ class Conversation:
     """What was heard and not yet answered.
 
     ``question`` is the key that waits to be settled.  ``more``: the turn is used up, go on with
-    :meth:`resume`.  ``over``: the last reply was given, nothing is read any more.
+    :meth:`resume`.  ``over``: the last reply was given, nothing is read any more.  ``idle``: all
+    that was heard has been answered, and there is none of it.
     """
 
-    __slots__ = ("_heard", "_lookup", "_single", "_wire", "more", "over", "question")
+    __slots__ = ("_heard", "_lookup", "_single", "_to", "_wire", "idle", "more", "over", "question")
 
     def __init__(self, wire: Wire, lookup: Lookup) -> None:
         self._wire = wire
         self._single = wire.single
+        self._to = wire.replies.to
         self._lookup = lookup
         self._heard = b""
         self.question: bytes | None = None
         self.more = False
         self.over = False
+        self.idle = True
 
     def hear(self, data: bytes) -> bytes:
         """The replies that can be given now that ``data`` arrived."""
-        if self._heard or self.over or self.question is not None:
-            if self.over:
-                return b""
-            data = self._heard + data
-            if self.question is not None:
-                self._heard = data
-                return b""
-        elif (key := self._single(data)) is not None:
+        if self.idle and (key := self._single(data)) is not None:
             # Nearly always: one request, all of it, and nothing before or behind it.
             if (verdict := self._lookup(key)) is not None:
-                return self._wire.replies.to(verdict)
+                return self._to(verdict)
             self.question = key
+            self.idle = False
+            return b""
+        if self.over:
+            return b""
+        if self._heard:
+            data = self._heard + data
+        if self.question is not None:
+            self._heard = data
             return b""
         return self._go_on(data, b"")
 
     def settle(self, verdict: Verdict) -> bytes:
         """The reply to the question, and the replies to what was heard behind it."""
         self.question = None
-        reply = self._wire.replies.to(verdict)
-        return self._go_on(self._heard, reply) if self._heard else reply
+        reply = self._to(verdict)
+        if self._heard:
+            return self._go_on(self._heard, reply)
+        self.idle = True
+        return reply
 
     def resume(self) -> bytes:
         """The replies of another turn."""
@@ -82,11 +89,12 @@ class Conversation:
                 self.question = asked
                 break
             else:
-                replies += wire.replies.to(verdict)
+                replies += self._to(verdict)
             if start == len(heard):
                 break
             if len(replies) >= TURN_LIMIT:
                 self.more = True
                 break
         self._heard = heard[start:]
+        self.idle = not (self._heard or self.over or self.question is not None)
         return replies

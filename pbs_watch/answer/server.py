@@ -47,8 +47,9 @@ from pbs_watch.answer.wire import Answers, Wire
 
 WireName = Literal["tcp_table", "socketmap"]
 
-# Bytes read at once.  A request is below 100; Python allocates the whole size for each read.
-_READ_SIZE = 8192
+# Bytes read at once.  A request is below 100; Python allocates the whole size for each read, and up
+# to 512 bytes from its own stock, which is faster.
+_READ_SIZE = 448
 
 # Connections served in one poll: with a whole turn for each some 50 ms of work.
 _BATCH = 128
@@ -387,7 +388,9 @@ class Server:
 
     def _say(self, connection: Connection) -> None:
         """Send the replies, then note the question, or the end, that came after them."""
-        if unsent := connection.unsent:
+        unsent = connection.unsent
+        conversation = connection.conversation
+        if unsent:
             try:
                 sent = connection.send(unsent, MSG_NOSIGNAL)
             except BlockingIOError:
@@ -395,16 +398,19 @@ class Server:
             except OSError:
                 self._drop(connection)
                 return
-            connection.unsent = unsent[sent:]
-        conversation = connection.conversation
+            connection.unsent = unsent = unsent[sent:]
+        if conversation.idle and not unsent:
+            if connection.events != EPOLLIN:
+                self._wait_for(connection, EPOLLIN)
+            return
         if conversation.question is not None and connection.question is None:
             question = Question(conversation.question, self._now, connection)
             connection.question = question
             self.waiting.append(question)
-        elif conversation.over and not connection.unsent:
+        elif conversation.over and not unsent:
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_WR)
-        events = EPOLLOUT if connection.unsent or conversation.more else EPOLLIN
+        events = EPOLLOUT if unsent or conversation.more else EPOLLIN
         if events != connection.events:
             self._wait_for(connection, events)
 
