@@ -18,11 +18,12 @@ def rows(bench: Bench) -> Iterator[Row]:
     home = bench.directory("freshness")
     fill(home / "map", KEYS)
     with daemon(home) as ours:
-        command = [bench.program("fresh"), ours.log, ours.asked.port, bench.scale.logins, known(1)]
-        words = [word if isinstance(word, bytes) else str(word) for word in command]
         found = []
-        for _ in range(bench.scale.runs):
-            done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+        times = bench.scale.logins
+        for run in range(bench.scale.runs):
+            words = (ours.log, ours.asked.port, run * times, times, known(1).decode())
+            command = (bench.program("fresh"), *map(str, words))
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
             if done.returncode:
                 raise BenchmarkError("fresh: failed, as it says above")
             found.append(json.loads(done.stdout))

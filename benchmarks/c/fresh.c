@@ -1,12 +1,13 @@
 /* fresh: writes a login to a log and asks for its address at once, again and again.
  *
- *   fresh LOG PORT TIMES HIT
+ *   fresh LOG PORT FIRST TIMES HIT
  *
- * One connection to a tcp_table on 127.0.0.1.  Each login is of another address of 10.0.0.0/8; its
- * lookup is sent as soon as write(2) has returned.  After each such lookup follows a plain hit: one
- * of the address HIT, which has been granted before.  Prints one JSON object: times, missed
- * (lookups that did not find the login before them) and, in microseconds from write's return or
- * the request to the reply, fresh_p50, fresh_p99, fresh_max, hit_p50, hit_p99, hit_max.
+ * One connection to a tcp_table on 127.0.0.1.  Each login is of another address: the FIRST of
+ * 10.0.0.0/8, which must not have been granted before, and those behind it.  Its lookup is sent as
+ * soon as write(2) has returned.  After each such lookup follows a plain hit: one of the address
+ * HIT, which has been granted before.  Prints one JSON object: times, missed (lookups that did not
+ * find the login before them) and, in microseconds from write's return or the request to the reply,
+ * fresh_p50, fresh_p99, fresh_max, hit_p50, hit_p99, hit_max.
  *
  * On trouble (LOG or the server fails, HIT is not found) it says so and exits with 1.
  */
@@ -81,25 +82,27 @@ static void print_times(const char *name, uint64_t *times, size_t count)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5 || atoi(argv[3]) < 1)
-        fail("arguments", "expected LOG PORT TIMES HIT");
-    unsigned times = atoi(argv[3]), missed = 0;
+    if (argc != 6 || atoi(argv[4]) < 1)
+        fail("arguments", "expected LOG PORT FIRST TIMES HIT");
+    unsigned first = atoi(argv[3]), times = atoi(argv[4]), missed = 0;
     int log = open(argv[1], O_WRONLY | O_APPEND), server = connected(atoi(argv[2]));
     uint64_t *fresh = calloc(times, sizeof *fresh), *hit = calloc(times, sizeof *hit);
     if (log < 0 || fresh == NULL || hit == NULL)
         fail(argv[1], strerror(errno));
     for (unsigned i = 0; i < times; i++) {
         char address[16], line[LOGIN_SIZE];
-        snprintf(address, sizeof address, "10.%u.%u.%u", i >> 16 & 255, i >> 8 & 255, i & 255);
-        int length = login_line(line, i, address);
+        unsigned which = first + i;
+        snprintf(address, sizeof address, "10.%u.%u.%u", which >> 16 & 255, which >> 8 & 255,
+                 which & 255);
+        int length = login_line(line, which, address);
         if (write(log, line, length) != length)
             fail(argv[1], strerror(errno));
         uint64_t began = now();
         missed += !found(server, address);
         fresh[i] = now() - began;
         began = now();
-        if (!found(server, argv[4]))
-            fail(argv[4], "not found, though it was granted before");
+        if (!found(server, argv[5]))
+            fail(argv[5], "not found, though it was granted before");
         hit[i] = now() - began;
     }
     printf("{\"times\": %u, \"missed\": %u", times, missed);
