@@ -3,7 +3,8 @@
     python -m benchmarks [--quick] [--only NAME]... [--runs N] [--output DIR]
 
 Prints a table, and writes it as results.json, results.rst and results.svg into DIR.  Exits with 0
-where everything was measured, whether or not the targets were reached; the table tells that.
+where everything was measured, whether or not the targets were reached, which the table tells;
+with 2 where something could not be measured.
 """
 
 from __future__ import annotations
@@ -41,13 +42,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     return told
 
 
-def measured(bench: Bench, names: tuple[str, ...]) -> list[Row]:
-    """All rows of the comparisons."""
+def measured(bench: Bench, names: tuple[str, ...]) -> tuple[list[Row], list[str]]:
+    """All rows of the comparisons, and why some could not be made: hours are not thrown away."""
     found: list[Row] = []
+    failures = []
     for name in names:
         rows: Callable[[Bench], Iterator[Row]] = importlib.import_module(f"benchmarks.{name}").rows
-        found += rows(bench)
-    return found
+        try:
+            for row in rows(bench):
+                found.append(row)  # noqa: PERF402 - what there was before a failure is kept
+        except (BenchmarkError, PbsWatchError) as error:
+            failures.append(f"{name}: {error}")
+            print(f"benchmarks: {failures[-1]}", file=sys.stderr)
+    return found, failures
 
 
 def tell(rows: list[Row], output: Path, scale: str, where: machine.Machine) -> None:
@@ -84,14 +91,13 @@ def main(argv: list[str] | None = None) -> int:
     output.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(dir=output, prefix="scratch-"))
     try:
-        rows = measured(Bench(scale, home), tuple(told.only or COMPARISONS))
+        rows, failures = measured(Bench(scale, home), tuple(told.only or COMPARISONS))
         tell(rows, output, "quick" if told.quick else "full", machine.this(home))
-    except (BenchmarkError, PbsWatchError) as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 2
     finally:
         shutil.rmtree(home)
-    return 0
+    for failure in failures:
+        print(f"benchmarks: not measured: {failure}", file=sys.stderr)
+    return 2 if failures else 0
 
 
 if __name__ == "__main__":

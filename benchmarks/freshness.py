@@ -22,7 +22,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         times = bench.scale.logins
         for run in range(bench.scale.runs):
             words = (ours.log, ours.asked.port, run * times, times, known(1).decode())
-            command = (bench.program("fresh"), *map(str, words))
+            command = [str(word) for word in (bench.program("fresh"), *words)]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
             if done.returncode:
                 raise BenchmarkError("fresh: failed, as it says above")

@@ -53,6 +53,10 @@ POLL_IDLE = 1.0
 IDLE_AFTER = 1.0
 """Seconds without growth after which watching costs less than polling fast."""
 
+AT_ONCE = 16 << 10
+"""Bytes of log that are read before the hits which arrived together with a miss are answered: less
+than a millisecond's reading."""
+
 TIDY_EVERY = 10.0
 """Seconds between two sweeps; stale readers are cleared with them."""
 
@@ -268,11 +272,17 @@ class Service:
     # Lookups
 
     def _drained(self) -> bool:
-        """Whether all that the logs hold now has been read, so that a miss can be answered."""
+        """Whether all that the logs hold now has been read, so that a miss can be answered.
+
+        A few lines are read here; whoever waits for more waits for a round.
+        """
         if self._round is not None or self._reading.behind:
             return False
-        self._look(monotonic())
-        return not (self._reading.behind or self._reading.unsure)
+        now = monotonic()
+        self._look(now)
+        if 0 < sum(self._reading.waiting.values()) <= AT_ONCE:
+            self._read(now)
+        return not (self._reading.waiting or self._reading.unsure)
 
     def _begin_round(self, now: float) -> None:
         questions = self._server.take_waiting()

@@ -49,7 +49,7 @@ class Lookup:
     """Answers from the pending changes and the map, and counts the answers in ``asked``.
 
     ``clock`` gives epoch seconds.  ``trouble`` is called with an error of the map.  ``drained``
-    looks whether the logs have gained nothing that has not been read.
+    reads what the logs have gained if that is little; whether all they hold has been read now.
     """
 
     def __init__(
@@ -100,11 +100,20 @@ class Lookup:
         verdict = self._known(address)
         if verdict is None:
             if self._all_read is None:
-                self._all_read = self._drained()
+                verdict = self._drain(address)
             if not self._all_read:
                 return None
-            verdict = _ABSENT
+            verdict = verdict or _ABSENT
         return self._answer(address, verdict)
+
+    def _drain(self, address: bytes) -> Verdict | None:
+        """Have the logs read, and look again: the first of those that arrived together does so."""
+        self._all_read = self._drained()
+        if not self._all_read:
+            return None
+        if self._glance is not None:
+            self._glance.refresh()
+        return self._known(address)
 
     def decide(self, key: bytes) -> Verdict:
         """The verdict when the log has been drained."""

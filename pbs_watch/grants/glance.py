@@ -57,8 +57,12 @@ class Glance:
         self._packed = rows.pack_moment(now)
         self._orders = orders
         self._pending = pending
-        self._uncommitted = pending is not None and pending.grants_anything
         self._trouble = trouble
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Something may have become pending meanwhile."""
+        self._uncommitted = self._pending is not None and self._pending.grants_anything
 
     def allows(self, address: bytes) -> bool:
         """Whether ``address`` (canonical) may relay; raises :class:`MapError`."""
