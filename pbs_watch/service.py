@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from time import monotonic, time
@@ -45,6 +46,13 @@ from pbs_watch.trail import Trail
 from pbs_watch.witness import Holding, witness_of
 
 log = logging.getLogger("pbs_watch")
+
+TURN_OF_A_THREAD = 0.0002
+"""Seconds for which the writer's thread may compute before the loop goes on.
+
+Each system call of the loop lets that thread in.  Measured with ten replies to be sent: with
+Python's own 5 ms one time in a hundred took 5.1 ms, now 0.05 ms.
+"""
 
 POLL_BUSY = 0.05
 POLL_IDLE = 1.0
@@ -184,6 +192,7 @@ class Service:
             signal.signal(number, lambda *_: self.stop())
         # What exists now stays: the collector need not look through it again and again.
         gc.freeze()
+        sys.setswitchinterval(TURN_OF_A_THREAD)
         log.info("ready")
         try:
             while not self._stopping:
