@@ -4,8 +4,9 @@
 #   make test           ruff, mypy and the tests
 #   make test-debian12  the tests, with the library versions of Debian 12 (compiles one of them:
 #                       as root, apt-get install gcc patch python3-dev)
-#   make test-system    the tests that start a real Postfix, journalctl, logrotate and strace, which
-#                       makes system calls fail (as root; .ci/run installs them)
+#   make test-system    the tests that start a real Courier, rsyslog and Postfix in namespaces of their
+#                       own, journalctl, logrotate and strace, which makes system calls fail (as root
+#                       with CAP_SYS_ADMIN; .ci/run installs them)
 #   make test-slow      the tests that take minutes and gigabytes: hundreds of kills, large backlogs
 #   make lint           ruff and mypy only
 #   make bench          measures replay, lookups and the rest beside grep, Perl, fail2ban, sshguard, redis
@@ -21,7 +22,7 @@ VENV := .venv
 DEBIAN12 := build/venv-debian-12
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
-SOURCES := pbs_watch tests benchmarks demo
+SOURCES := pbs_watch tests benchmarks demo setup.py
 # Two at once, and one by one those that measure time or look at a terminal while it changes.
 TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/promise_1_sees_every_login \
   --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py

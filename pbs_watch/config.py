@@ -36,8 +36,10 @@ class Config:
     ``windows``: durations by the name of a format or by ``@`` and a domain.  ``relay_limit``: how
     many lookups of a user's addresses may permit, in how many seconds; ``None``: any number.
     ``max_users_per_address``, ``max_addresses_per_user``: 0 for any number.
+    ``miss_wait``: 0 for not at all.
     ``tcp_table`` is empty only where ``socketmap`` was asked for alone.  ``never`` holds networks
-    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.
+    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.  ``metrics``:
+    ``ADDRESS:PORT``, ``None`` as for ``metrics_file``: not at all.
     """
 
     log: tuple[str, ...] = ("/var/log/mail.log",)
@@ -65,11 +67,14 @@ class Config:
     journal_trust: tuple[str, ...] = ("_COMM=courierlogger", "_UID=0")
     zone: tzinfo | None = None
     cuts: Literal["strict", "next", "off"] = "strict"
+    miss_wait: float = 0.0
     answer: str = "OK"
     trouble: Literal["tempfail", "defer"] = "tempfail"
     allow_remote: bool = False
     retention: float = 7 * 86400.0
     audit: Literal["off", "text", "json"] = "off"
+    metrics: str | None = None
+    metrics_file: Path | None = None
 
     def networks(self, items: Iterable[str]) -> Networks:
         """Networks, and what the words ``own`` and ``gateway`` among them mean on this host now."""

@@ -42,3 +42,8 @@ class SourceError(PbsWatchError):
 
 class ListenError(PbsWatchError):
     """A socket cannot be bound."""
+
+
+def one_line(error: Exception) -> str:
+    """What it says, in one line, whatever a file is called and whatever a library says."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))

@@ -6,6 +6,7 @@ Each setting of the configuration file has an option of its name; :mod:`pbs_watc
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_patterns(command: argparse.ArgumentParser) -> None:
@@ -107,6 +108,12 @@ def add_control(command: argparse.ArgumentParser) -> None:
         help="ports of the mail server, may be given again (default: 110, 143, 993, 995)",
     )
     command.add_argument(
+        "--miss-wait",
+        metavar="D",
+        help="how long a miss waits for the login of a client that the kernel knows to be "
+        "connected to the mail server, such as 0.2s; none (default)",
+    )
+    command.add_argument(
         "--shadow",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -119,6 +126,18 @@ def add_control(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--audit", metavar="FORM", help="a line for each event: off (default), text or json"
+    )
+
+
+def add_metrics(command: argparse.ArgumentParser) -> None:
+    """How the daemon is watched."""
+    command.add_argument(
+        "--metrics", metavar="ADDR:PORT", help="tell Prometheus metrics there; off (default)"
+    )
+    command.add_argument(
+        "--metrics-file",
+        metavar="PATH",
+        help="write them for the textfile collector, every 15 s; off (default)",
     )
 
 
@@ -146,6 +165,26 @@ def add_answering(command: argparse.ArgumentParser) -> None:
         default=None,
         help="allow addresses other than loopback",
     )
+
+
+def add_places(command: argparse.ArgumentParser) -> None:
+    """Where the other programs' configuration is."""
+    command.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="where /etc and the like of the other programs begin: a container's file system",
+    )
+    for name, kind, default in (
+        ("postfix", "DIR", "/etc/postfix"),
+        ("courier", "DIR", "/etc/courier"),
+        ("syslog", "FILE", "/etc/rsyslog.conf, or syslog-ng's"),
+        ("logrotate", "FILE", "/etc/logrotate.conf"),
+    ):
+        command.add_argument(
+            f"--{name}-config", type=Path, metavar=kind, help=f"(default: {default} below --root)"
+        )
 
 
 def add_subject(command: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ One line for each event, in the log of the process (standard error), where ``aud
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import time
 
 from pbs_watch.answer.verdict import Verdict
@@ -17,7 +17,7 @@ from pbs_watch.grants.policy import Policy
 from pbs_watch.grants.rows import unpack_grant, unpack_time
 from pbs_watch.grants.screens import ALARM
 from pbs_watch.grants.sweep import Over
-from pbs_watch.notices import Notices
+from pbs_watch.notices import Notices, Seldom
 from pbs_watch.witness import Gone
 
 trail = logging.getLogger("pbs_watch.audit")
@@ -36,10 +36,14 @@ class Trail:
     """Writes the audit trail in one form, or not at all (``None``)."""
 
     def __init__(self, form: Form | None, notices: Notices) -> None:
-        self._form = form
-        self.written = form is not None
-        """Whether there is a trail."""
+        self.form = form
         self._notices = notices
+        self._limits = Seldom()
+
+    @property
+    def written(self) -> bool:
+        """Whether there is a trail."""
+        return self.form is not None
 
     def judged(self, source: str, policy: Policy, event: Event, verdict: str) -> None:
         """A login or an end of ``source`` was judged; the verdict as told by the judge."""
@@ -48,7 +52,7 @@ class Trail:
         if verdict.startswith(ALARM):
             word = "alarm"
             self._warn(reason, event)
-        if self._form is None:
+        if self.form is None:
             return
         self._write(
             word,
@@ -71,7 +75,7 @@ class Trail:
 
     def over(self, grants: Iterable[Over]) -> None:
         """Grants ended: their windows were over, and no session held their addresses."""
-        if self._form is None:
+        if self.form is None:
             return
         for one in grants:
             grant = unpack_grant(one.grant)
@@ -84,19 +88,21 @@ class Trail:
                 login=grant.login,
             )
 
-    def acts(self, acts: Iterable[Act]) -> None:
+    def acts(self, acts: Sequence[Act]) -> None:
         """The operator did something by hand."""
-        if self._form is None:
+        if any(act.what == "forget" for act in acts):
+            self._limits = Seldom()
+        if self.form is None:
             return
         for act in acts:
             word = _DONE.get(act.what, act.what)
-            self._write(
-                word, act.time, on=act.on or None, by=act.by, until=act.until, note=act.note or None
-            )
+            fields = {"on": act.on or None, "by": act.by, "until": act.until}
+            said = line(self.form, word, act.time, **fields, note=act.note or None)
+            trail.info("%s", said, extra={"act": True})  # which is not dropped with the others
 
     def gone(self, gone: Gone, now: float) -> None:
         """The kernel knows the connection of an open session no more."""
-        if self._form is not None:
+        if self.form is not None:
             self._write(
                 "ended",
                 now,
@@ -107,21 +113,23 @@ class Trail:
             )
 
     def limited(self, address: bytes, user: bytes, now: float) -> None:
-        """A lookup would have permitted but for the relay limit."""
+        """A lookup would have permitted but for the relay limit: told once a minute of a user."""
         self._notices.warn(
             "limit",
             f"{user.decode('utf-8', 'replace')!a} relays more than relay_limit allows, "
             f"now from {address.decode()}",
         )
-        if self._form is not None:
-            self._write("refused", now, address=address, user=user, reason="relay_limit")
+        if self.form is not None and (times := self._limits.due(user)):
+            self._write(
+                "refused", now, address=address, user=user, reason="relay_limit", times=str(times)
+            )
 
     def shadowed(self, address: bytes, verdict: Verdict, now: float) -> None:
         """A lookup was answered "no" because of ``shadow``."""
         self._write("shadow", now, address=address, answer=verdict.value)
 
     def _write(self, event: str, when: float, **fields: bytes | str | float | None) -> None:
-        trail.info("%s", line(self._form or "text", event, when, **fields))
+        trail.info("%s", line(self.form or "text", event, when, **fields))
 
 
 _DONE = {

@@ -19,6 +19,9 @@ from pbs_watch.grants.address import network
 _MOST = 1000
 """Users of an address, or addresses of a user, that are counted: each login counts them anew."""
 
+_LONGEST_WAIT = 0.8
+"""Seconds: of the 0.9 that a question may wait, some are left for reading the log."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -209,8 +212,41 @@ def _rate(value: object) -> tuple[int, float] | None:
     return int(number), _duration(length)
 
 
+def _miss_wait(value: object) -> float:
+    """How long a miss waits for its login: an answer has to come within a second."""
+    text = _text(value)
+    length = 0.0 if text == "none" else _duration(text)
+    if length > _LONGEST_WAIT:
+        raise UsageError(
+            f"{text!r} is longer than {_LONGEST_WAIT:g}s, though an answer has to come within a "
+            "second; write one like 0.2s, or none"
+        )
+    return length
+
+
 def _retention(value: object) -> float:
     return seconds(_text(value))
+
+
+def _metrics(value: object) -> str | None:
+    """``ADDRESS:PORT``, or ``off``."""
+    from pbs_watch.answer import listen  # noqa: PLC0415
+
+    text = _text(value)
+    if text == "off":
+        return None
+    listen.parse_tcp(text)
+    return text
+
+
+def _metrics_file(value: object) -> Path | None:
+    """The path of a file, as the textfile collector takes it, or ``off``."""
+    path = _path(value)
+    if path == Path("off"):
+        return None
+    if path.suffix != ".prom" or not path.is_absolute():
+        raise UsageError(f"{str(path)!r} is no absolute path that ends in .prom, nor off")
+    return path
 
 
 def _zone(value: object) -> tzinfo | None:
@@ -270,6 +306,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "over_relay_limit": _choice("trouble", "no"),
     "witness": _choice("off", "hold", "alarm", "require"),
     "witness_ports": _ports,
+    "miss_wait": _miss_wait,
     "shadow": _flag,
     "hosts": _hosts,
     "journal_trust": _cleared,
@@ -280,5 +317,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "allow_remote": _flag,
     "retention": _retention,
     "audit": _choice("off", "text", "json"),
+    "metrics": _metrics,
+    "metrics_file": _metrics_file,
 }
 """For each setting what turns a value into ours."""

@@ -66,14 +66,19 @@ class Lookup:
         self._pending = pending
         self._clock = clock
         self._trouble = trouble
-        self._rules = rules or Rules()
-        self._plain = rules is None or (rules.relays is None and not rules.shadow)
         self._drained = drained
         self._glance: Glance | None = None
         self._now = 0.0
         self._all_read: bool | None = False
         """``None``: nobody has looked since the lookups arrived."""
         self.asked = Asked()
+        self.rules = rules or Rules()
+        self.rule(self.rules)
+
+    def rule(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self.rules = rules
+        self._plain = rules.relays is None and not rules.shadow
 
     def begin(self) -> None:
         """Lookups have arrived: what is known now, and in the logs now, answers them all."""
@@ -123,6 +128,15 @@ class Lookup:
         """The verdict when the log cannot be drained: what is known already is still said."""
         return self._known_or(key, _UNKNOWN)
 
+    def missing(self, key: bytes) -> bytes | None:
+        """The address that ``key`` is, if all that is known lets nobody relay from there.
+
+        Counts nothing.
+        """
+        address = literal(key)
+        known = address is None or self._known(address) is not None
+        return None if known else address
+
     def _known_or(self, key: bytes, otherwise: Verdict) -> Verdict:
         address = literal(key)
         if address is None:
@@ -158,7 +172,7 @@ class Lookup:
         return verdict
 
     def _ruled(self, address: bytes, now: float, verdict: Verdict) -> Verdict:
-        rules = self._rules
+        rules = self.rules
         if verdict is _FOUND and rules.relays is not None:
             # What the operator allows is nobody's to count, nor what nobody is known to have got.
             allowed = self._map.orders.allowed(address, now) is not None
@@ -175,7 +189,7 @@ class Lookup:
 
     def limits(self, address: bytes) -> bool:
         """Whether a lookup of ``address`` would meet the relay limit now."""
-        relays, now = self._rules.relays, self._clock()
+        relays, now = self.rules.relays, self._clock()
         if relays is None or self._map.orders.allowed(address, now) is not None:
             return False
         user = self._user(address)

@@ -6,8 +6,10 @@ Promises (design.md, "Answering")
     become questions, which the owner settles by the round.
 
 On trouble
-    An error of one connection ends that connection and no other.  Where no file descriptor is left,
-    new connections wait in the kernel's queue and are accepted a moment later.  A client that does
+    An error of one connection ends that connection and no other.  Where few file descriptors are
+    left, new connections wait in the kernel's queue until others end: anybody on this host can open
+    any number, and the logs and the map need some.  The live socket, which is for the daemon's own
+    group, is served out of those.  A client that does
     not read its replies is not read from; it costs a turn's replies and nothing else.
 
 The owner's loop::
@@ -36,16 +38,17 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from socket import MSG_NOSIGNAL
 from threading import RLock
 from time import monotonic
-from typing import Literal, Protocol
+from typing import Literal
 
 from pbs_watch.answer import listen
-from pbs_watch.answer.conversation import Conversation, Lookup
+from pbs_watch.answer.conversation import Conversation, Lookup, Together
+from pbs_watch.answer.latency import Latency
 from pbs_watch.answer.socketmap import Aside, Socketmap
 from pbs_watch.answer.tcp_table import TcpTable
 from pbs_watch.answer.verdict import Verdict
 from pbs_watch.answer.wire import Answers, Wire
 
-WireName = Literal["tcp_table", "socketmap"]
+Protocol = Literal["tcp_table", "socketmap"]
 
 # Bytes read at once.  A request is below 100; Python allocates the whole size for each read, and up
 # to 512 bytes from its own stock, which is faster.
@@ -59,6 +62,9 @@ _ACCEPT_BATCH = 256
 
 # Seconds without accepting after an error: a lookup is to be answered within a second.
 _ACCEPT_PAUSE = 0.1
+
+# Descriptors that connections leave to others: a log, its compressed siblings, the map, commands.
+_RESERVE = 64
 
 # Bytes discarded after the last reply.  A socket closed with unread bytes resets the connection,
 # and the client would lose the reply that tells it why.
@@ -96,16 +102,6 @@ class Question:
     connection: Connection = field(repr=False)
 
 
-class Together(Protocol):
-    """Told when lookups begin that have arrived together, and when they have ended."""
-
-    def begin(self) -> None:
-        """The lookups that follow have all arrived."""
-
-    def end(self) -> None:
-        """The last of them has been made."""
-
-
 class _Apart:
     """Each lookup is made for itself."""
 
@@ -128,7 +124,8 @@ class Server:
     socketmap names where :meth:`listen_live` listens, and only there: they show the daemon's state,
     user names too.  ``report`` gets one line for the log when something is wrong with the sockets,
     and when it is well again.  ``unix_mode``: permissions of socket files; Postfix connects as
-    another user.  The soft limit of open files is raised to the hard one.
+    another user.  ``latency`` is told how long each lookup took.  The soft limit of open files is
+    raised to the hard one.
     """
 
     def __init__(
@@ -140,10 +137,13 @@ class Server:
         asides: Mapping[bytes, Aside] | None = None,
         allow_remote: bool = False,
         unix_mode: int = 0o666,
+        latency: Latency | None = None,
         report: Callable[[str], None] = _silent,
     ) -> None:
         self.waiting: list[Question] = []
-        self._lookup = lookup
+        self._ask = lookup
+        self._latency = latency
+        self._lookup = lookup if latency is None else self._timed
         self._together = together or _Apart()
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
@@ -154,10 +154,14 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._watched: dict[int, Callable[[], None]] = {}
         self._listeners: list[socket.socket] = []
+        self._adopted: list[tuple[socket.socket, Protocol]] = []
         self._socket_files: list[Path] = []
+        self._live_listener: socket.socket | None = None
         self._accept_again: float | None = None
         self._accept_failed = False
-        _raise_file_limit()
+        limit = _raised_file_limit()
+        self._most = limit - min(_RESERVE, limit // 4)
+        """The first descriptor that is not for connections to Postfix's ports."""
         self._now = monotonic()
         self._epoll = epoll()
         # Reentrant: a signal handler may wake while the thread it interrupts does.
@@ -180,6 +184,17 @@ class Server:
         self._socket_files.append(Path(listener.getsockname()))
         return self._serve(listener, "socketmap")
 
+    def stop_listening(self, where: str) -> None:
+        """Listen there no more; ``where`` as it was returned.  Open connections stay."""
+        listener = next(one for one in self._listeners if listen.address(one) == where)
+        self.unwatch(listener.fileno())
+        self._listeners.remove(listener)
+        listener.close()
+        if where.startswith(listen.UNIX):
+            path = Path(where.removeprefix(listen.UNIX))
+            self._socket_files.remove(path)
+            self._remove(path)
+
     def listen_live(self, path: Path) -> None:
         """Listen on a socket for the daemon's own group, which may see its state.  ListenError.
 
@@ -188,20 +203,66 @@ class Server:
         listener = listen.beside(path, 0o660)
         self._socket_files.append(path)
         self._listeners.append(listener)
+        self._live_listener = listener
         self.watch(listener.fileno(), partial(self._accept, listener, self._live))
 
-    def adopt(self, listener: socket.socket, protocol: WireName) -> str:
+    def adopt(self, listener: socket.socket, protocol: Protocol) -> str:
         """Serve a listening socket that was handed over, and own it; its address.
 
         Raises ListenError where it is not loopback and must be; the socket is then the caller's.
         """
         listen.adopt(listener, allow_remote=self._allow_remote)
+        self._adopted.append((listener, protocol))
         return self._serve(listener, protocol)
 
-    def _serve(self, listener: socket.socket, protocol: WireName) -> str:
-        wire: Wire = self._socketmap if protocol == "socketmap" else self._tcp_table
+    def take_over(self, connection: socket.socket, protocol: Protocol) -> None:
+        """Go on with an open connection that was handed over at rest, and own it."""
+        connection.settimeout(0)
+        self._talk(connection, self._wire(protocol))
+
+    def hand_over(self) -> list[tuple[socket.socket, Protocol]]:
+        """The connections at rest, which are served no more and are the caller's from now on.
+
+        Those with a question, or a reply on its way, stay.
+        """
+        found: list[tuple[socket.socket, Protocol]] = []
+        for fd, connection in list(self._connections.items()):
+            wire = connection.conversation.wire
+            if wire is self._live or connection.unsent or not connection.conversation.idle:
+                continue
+            del self._connections[fd]
+            self._epoll.unregister(fd)
+            name: Protocol = "socketmap" if wire is self._socketmap else "tcp_table"
+            found.append((connection.socket, name))
+        return found
+
+    def hand_back(self) -> list[tuple[socket.socket, Protocol]]:
+        """The listening sockets that were adopted, served no more and the caller's from now on."""
+        found, self._adopted = self._adopted, []
+        for listener, _ in found:
+            self.unwatch(listener.fileno())
+            self._listeners.remove(listener)
+        return found
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every request that arrived has its reply, as far as the clients read them."""
+        return not self.waiting and not any(
+            one.question is not None or one.conversation.more for one in self._connections.values()
+        )
+
+    def speak(self, answers: Answers, *, allow_remote: bool) -> None:
+        """Answer with other words from now on, on open connections too."""
+        self._tcp_table.replies = TcpTable(answers).replies
+        self._socketmap.replies = self._live.replies = Socketmap(answers, {}).replies
+        self._allow_remote = allow_remote
+
+    def _wire(self, protocol: Protocol) -> Wire:
+        return self._socketmap if protocol == "socketmap" else self._tcp_table
+
+    def _serve(self, listener: socket.socket, protocol: Protocol) -> str:
         self._listeners.append(listener)
-        self.watch(listener.fileno(), partial(self._accept, listener, wire))
+        self.watch(listener.fileno(), partial(self._accept, listener, self._wire(protocol)))
         return listen.address(listener)
 
     @property
@@ -289,14 +350,17 @@ class Server:
         for listener in self._listeners:
             listener.close()
         for path in self._socket_files:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                self._report(f"{path}: cannot be removed ({error.strerror}); remove it")
+            self._remove(path)
         self._epoll.close()
         with self._closing:
             self._closed = True
             os.close(self._alarm)
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._report(f"{path}: cannot be removed ({error.strerror}); remove it")
 
     # Questions
 
@@ -319,12 +383,21 @@ class Server:
                 connection = question.connection
                 if connection.question is question:
                     connection.question = None
+                    if self._latency is not None:
+                        self._latency.observe(self._now - question.arrived)
                     connection.unsent += connection.conversation.settle(decide(question.key))
                     answered.append(connection)
         finally:
             self._together.end()
         for connection in answered:
             self._say(connection)
+
+    def _timed(self, key: bytes) -> Verdict | None:
+        """As the lookup does; a question's time ends when it is settled."""
+        verdict = self._ask(key)
+        if verdict is not None and self._latency is not None:
+            self._latency.observe(monotonic() - self._now)
+        return verdict
 
     # Connections
 
@@ -333,41 +406,58 @@ class Server:
             try:
                 accepted, _peer = listener.accept()
             except BlockingIOError:
-                if self._accept_failed:
+                if self._accept_failed and self._accept_again is None:
                     self._accept_failed = False
                     self._report("accepting connections again")
                 return
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                self._pause_accepting(error)
+                self._pause_accepting(error.strerror or str(error))
                 return
             accepted.settimeout(0)
-            fd = accepted.fileno()
-            self._connections[fd] = Connection(accepted, Conversation(wire, self._lookup))
-            self._epoll.register(fd, EPOLLIN)
+            self._talk(accepted, wire)
+            if accepted.fileno() >= self._most and wire is not self._live:
+                self._pause_accepting("too many are open")
+                return
 
-    def _pause_accepting(self, error: OSError) -> None:
+    def _talk(self, connection: socket.socket, wire: Wire) -> None:
+        fd = connection.fileno()
+        self._connections[fd] = Connection(connection, Conversation(wire, self._lookup))
+        self._epoll.register(fd, EPOLLIN)
+
+    def _pause_accepting(self, why: str) -> None:
         """Let new connections wait in the kernel's queue: with EMFILE, epoll would spin."""
         if not self._accept_failed:
             self._accept_failed = True
             self._report(
-                f"cannot accept connections: {error.strerror}; {len(self._connections)} are open, "
+                f"cannot accept connections: {why}; {len(self._connections)} are open, "
                 "raise LimitNOFILE if that is too few"
             )
         for listener in self._listeners:
             self._epoll.modify(listener.fileno(), 0)
         self._accept_again = self._now + _ACCEPT_PAUSE
 
+    def _room(self) -> bool:
+        """Whether the next descriptor is one for connections."""
+        try:
+            descriptor = os.dup(self._alarm)
+        except OSError:
+            return False
+        os.close(descriptor)
+        return descriptor < self._most
+
     def _accept_after_pause(self, when: float, timeout: float | None) -> float | None:
         """Accept again if it is time; how long poll may wait if not."""
         left = when - monotonic()
         if left > 0:
             return left if timeout is None else min(timeout, left)
-        self._accept_again = None
+        room = self._room()
+        self._accept_again = None if room else monotonic() + _ACCEPT_PAUSE
         for listener in self._listeners:
-            self._epoll.modify(listener.fileno(), EPOLLIN)
-        return timeout
+            if room or listener is self._live_listener:
+                self._epoll.modify(listener.fileno(), EPOLLIN)
+        return timeout if room else min(timeout or _ACCEPT_PAUSE, _ACCEPT_PAUSE)
 
     def _read(self, connection: Connection) -> bytes:
         """What arrived and is to be answered; empty: nothing, or the connection is gone."""
@@ -426,7 +516,10 @@ class Server:
         connection.socket.close()
 
 
-def _raise_file_limit() -> None:
+def _raised_file_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with contextlib.suppress(OSError):  # a service manager may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30

@@ -144,6 +144,7 @@ def facts(state: State) -> Iterator[tuple[str, object]]:
     yield "warnings", state.warnings
     if state.last_warning:
         yield "last warning", state.last_warning
+    yield "log lines dropped", state.dropped
 
 
 def _stamp(miss: Near) -> str:

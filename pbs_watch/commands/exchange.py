@@ -122,8 +122,7 @@ def import_(arguments: argparse.Namespace) -> int:
     """Read a whole file, and if all of it is sound put it into the map."""
     from pbs_watch.exchange import formats, intake  # noqa: PLC0415
     from pbs_watch.grants.acts import Act  # noqa: PLC0415
-    from pbs_watch.grants.copy import keep_copy  # noqa: PLC0415
-    from pbs_watch.grants.owner import carrying_out  # noqa: PLC0415
+    from pbs_watch.grants.copy import ordering  # noqa: PLC0415
 
     config = settings(arguments)
     gc.disable()
@@ -132,14 +131,8 @@ def import_(arguments: argparse.Namespace) -> int:
     now = time.time()
     parcel = formats.read(name, data, arguments.form, now, config.window, force=arguments.force)
     _obey_policy(parcel, config, name, force=arguments.force)
-    grants = Map(config.map, "write", config.retention)
-    try:
-        with carrying_out(config.map):
-            taken = intake.take(grants, parcel, Act(now, "import", name, operator()))
-            if taken.orders:
-                keep_copy(grants)
-    finally:
-        grants.close()
+    with ordering(config.map, config.retention) as grants:
+        taken = intake.take(grants, parcel, Act(now, "import", name, operator()))
     print(_told(taken, parcel.left_out))
     return 0
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pbs_watch.commands.forms import counted, shown
 from pbs_watch.commands.settings import operator, settings
@@ -18,12 +16,12 @@ from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
 from pbs_watch.grants import hand
 from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
-from pbs_watch.grants.copy import keep_copy
+from pbs_watch.grants.copy import ordering
 from pbs_watch.grants.orders import WIDEST, Allow, Bar
-from pbs_watch.grants.owner import carrying_out
+from pbs_watch.grants.owner import unless_owned
 from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
-from pbs_watch.grants.strike import Struck
+from pbs_watch.grants.strike import GoesOn, Struck
 
 _NICENESS = 10
 """A million grants take half a minute to remove: lookups go first."""
@@ -50,7 +48,7 @@ def allow(arguments: argparse.Namespace) -> int:
     elif arguments.length is not None:
         until = now + _length(arguments.length)
     order = Allow(subject, now, until, arguments.note or "")
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         hand.allow(grants, order, operator())
     print(f"{subject.decode()} may relay {_until(until)}")
     return 0
@@ -73,7 +71,7 @@ def unblock(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     now = time.time()
     order = _subject(arguments, now, now)
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         ended = hand.unblock(grants, order, operator())
         wider = None
         if order.subject == "network":
@@ -95,10 +93,9 @@ def expire(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     os.nice(_NICENESS)
     now = time.time()
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         if arguments.older_than is None:
-            swept = hand.sweep(grants, now)
-            print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
+            _sweep(config, grants, now)
             return 0
         before = now - seconds(arguments.older_than)
         order = Bar("everybody", b"", now, before)
@@ -107,11 +104,21 @@ def expire(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(config: Config, grants: Map, now: float) -> None:
+    """A daemon tells each grant that is over in its audit trail: it is left to him."""
+    with unless_owned(config.map) as alone:
+        if alone:
+            swept = hand.sweep(grants, operator(), now)
+            print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
+        else:
+            print("the daemon removes what has expired by itself, within some seconds")
+
+
 def forget(arguments: argparse.Namespace) -> int:
     """Remove all that is remembered of a user."""
     config = settings(arguments)
     user = _bytes(arguments.user)
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         found = hand.forget(grants, user, operator(), time.time())
     told = ", ".join(counted(number, what) for what, number in found.items() if number)
     print(f"removed: {told}" if told else f"nothing is remembered of {shown(user)}")
@@ -123,7 +130,7 @@ def forget(arguments: argparse.Namespace) -> int:
 def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> int:
     config = settings(arguments)
     order = _subject(arguments, now, until)
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         struck = hand.bar(grants, order, operator(), what)
         left = _still_allowed(grants, order)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
@@ -134,11 +141,28 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
         network = widened(order.name, config.prefix).decode()
         print(f"the addresses of {network} are granted as one, and lost their grant together")
     for one in left[:_MOST]:
-        note = f" ({shown(one.note.encode('utf-8', 'surrogateescape'))})" if one.note else ""
-        print(f"still allowed: {one.network.decode()} {_until(one.until)}{note}; revoke that too")
+        print(f"still allowed: {_allow(one)}; revoke that too")
     if len(left) > _MOST:
         print(f"and {len(left) - _MOST:,} more; pbs-watch list --orders shows them")
-    return 1 if left else 0
+    kept = struck.kept if order.subject == "user" or not left else 0
+    for going in struck.going_on[:_MOST] if kept else ():
+        print(_goes_on(going))
+    if kept > _MOST:
+        print(f"and {kept - _MOST:,} more addresses may relay all the same")
+    return 1 if left or kept else 0
+
+
+def _allow(order: Allow) -> str:
+    note = f" ({shown(order.note.encode('utf-8', 'surrogateescape'))})" if order.note else ""
+    return f"{order.network.decode()} {_until(order.until)}{note}"
+
+
+def _goes_on(one: GoesOn) -> str:
+    """Why an address that lost something may relay all the same."""
+    if one.allow is not None:
+        return f"{one.address.decode()} may relay all the same: allowed as {_allow(one.allow)}"
+    users = ", ".join(shown(user) or "somebody" for user in one.users)
+    return f"{one.address.decode()} may relay all the same: {users} logged in there too"
 
 
 def _struck(struck: Struck) -> str:
@@ -154,8 +178,17 @@ def _struck(struck: Struck) -> str:
     ]
     if not ended:
         return "there was nothing to end"
+    lost = f"; {_lost(struck.addresses)}" if struck.addresses or not struck.allows else ""
+    return f"ended {', '.join(ended)}{lost}"
+
+
+def _lost(addresses: int) -> str:
+    if not addresses:
+        return "no address lost its grant"
     return (
-        f"ended {', '.join(ended)}; {counted(struck.addresses, 'address', 'es')} lost their grant"
+        "1 address lost its grant"
+        if addresses == 1
+        else f"{addresses:,} addresses lost their grant"
     )
 
 
@@ -214,18 +247,6 @@ def _length(text: str) -> float:
     if length <= 0:
         raise UsageError(f"{text!r} is no time at all; write a duration like 1h")
     return length
-
-
-@contextmanager
-def _opened(config: Config) -> Iterator[Map]:
-    """The map, to be written; afterwards its orders are kept as text as well."""
-    grants = Map(config.map, "write", config.retention)
-    try:
-        with carrying_out(config.map):
-            yield grants
-            keep_copy(grants)
-    finally:
-        grants.close()
 
 
 def _until(until: float | None) -> str:

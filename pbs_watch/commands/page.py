@@ -126,6 +126,8 @@ class Page:
         row("alarms", state.alarms, made.rate("alarms"), style=_ALARM if state.alarms else "")
         row("cuts", state.cuts, made.rate("cuts"), style=_ALARM if state.cuts else "")
         row("warnings", state.warnings, made.rate("warnings"), state.last_warning)
+        if state.dropped:
+            row("log lines dropped", state.dropped, made.rate("dropped"), style=_ALARM)
         row("near misses", state.near, made.rate("near"))
         return table
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 
+from pbs_watch import metrics
 from pbs_watch.answer.listen import parse_tcp, refuse_remote
 from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import formats_of, settings
@@ -48,9 +49,11 @@ def check(arguments: argparse.Namespace) -> int:
     for fmt in formats:
         rules, examples = counted(len(fmt.rules), "rule"), counted(len(fmt.examples), "example")
         print(f"{fmt.path}: {fmt.name}: {rules}, {examples}: fine")
-    for where in config.listening():
+    for where in (*config.listening(), *filter(None, [config.metrics])):
         address, _ = parse_tcp(where)
         refuse_remote(where, str(address), allow_remote=config.allow_remote)
+    if config.metrics is not None or config.metrics_file is not None:
+        metrics.require()
     for log in config.log:
         print(f"{log}: {_log(log)}")
     return 0

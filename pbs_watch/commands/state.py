@@ -89,6 +89,7 @@ class State:
     lookups: Mapping[str, int]
     warnings: int
     last_warning: str
+    dropped: int
 
     @property
     def lines(self) -> int:
@@ -138,6 +139,7 @@ def taken(raw: Mapping[str, Any]) -> State:
         lookups={**dict.fromkeys(ANSWERS, 0), **_counts(raw.get("lookups", {}))},
         warnings=int(raw.get("warnings", 0)),
         last_warning=shown(raw.get("last_warning", "")),
+        dropped=int(raw.get("dropped", 0)),
     )
 
 

@@ -18,7 +18,7 @@ import lmdb
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants import rows, upgrade
-from pbs_watch.grants.probe import DATA, probe
+from pbs_watch.grants.probe import DATA, no_map, probe
 from pbs_watch.grants.tables import Tables
 
 CHANGED_ROWS = 10_000
@@ -33,7 +33,7 @@ _MAX_DATABASES = 16
 _MAX_READERS = 512
 """Processes and threads that may read at once; four times LMDB's default."""
 
-_LOCK = "lock.mdb"
+LOCK = "lock.mdb"
 """LMDB's name for the file of locks and readers."""
 
 _LOCK_BYTES = _MAX_READERS * 64
@@ -48,6 +48,7 @@ _DATABASES = (
     b"refusals",
     b"orders",
     b"acts",
+    b"joins",
     b"expiry",
     b"sources",
     b"meta",
@@ -76,10 +77,7 @@ class Environment:
         self._mode: Mode = mode
         creates = mode in {"daemon", "scratch"}
         if not creates and not _has_map(path):
-            raise MapError(
-                f"{path}: there is no map here; name the daemon's with --map, "
-                "or start the daemon, which makes it"
-            )
+            raise no_map(path)
         if creates:
             _make_directory(path)
             _reserve_lock(path)
@@ -222,10 +220,20 @@ class Environment:
         with self._errors(), self._writing() as txn:
             yield self._tables(txn)
 
+    def sync(self) -> None:
+        """Wait until all that was committed is on the disk, the last transaction too."""
+        with self._errors():
+            self._env.sync(True)  # noqa: FBT003 - lmdb's own way
+
     def changed(self) -> int:
         """A number that grows with every transaction, of other processes too."""
         with self._errors():
             return int(self._env.info()["last_txnid"])
+
+    def size(self) -> int:
+        """Bytes of the map on the disk."""
+        with self._errors():
+            return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
     def _tables(self, txn: lmdb.Transaction) -> Tables:
         return Tables(txn, self._db.__getitem__)
@@ -263,7 +271,7 @@ def _reserve_lock(path: Path) -> None:
     LMDB maps it into memory: on a full disk writing there is no error but a SIGBUS.
     """
     try:
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             if not os.fstat(descriptor).st_size:
                 os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
@@ -271,7 +279,7 @@ def _reserve_lock(path: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         raise MapError(
-            f"{path}: {_LOCK} cannot be made ({error.strerror}); make room, give the "
+            f"{path}: {LOCK} cannot be made ({error.strerror}); make room, give the "
             "files to the daemon's user, or name another directory with --map"
         ) from None
 

@@ -15,7 +15,7 @@ from functools import partial
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants import rows
-from pbs_watch.grants.acts import Act, unpack, written
+from pbs_watch.grants.acts import Act, bump, unpack, written
 from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import SWEEP_ROWS, Map
 from pbs_watch.grants.strike import Struck, batches, begin, finish, strike
@@ -63,8 +63,12 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
             f"{error}; the order stands, but what it makes void is not all removed yet: the daemon "
             "does that within some seconds, or give the order again"
         ) from None
-    struck.allows += ended
     struck.until = order.until
+    if ended:
+        struck.allows += 1
+        single = b"/" not in order.name
+        if single and not struck.addresses and not grants.allows(order.name, order.since):
+            struck.addresses = 1
     return struck
 
 
@@ -81,21 +85,32 @@ def unblock(grants: Map, order: Bar, by: str) -> bool:
 
 
 def restore(grants: Map, orders: Sequence[Allow | Bar]) -> None:
-    """Put orders into a map that has none: they count before any login is read again."""
+    """Put orders into a map that does not know them; the daemon removes what they make void."""
     for some in batches(orders):
         with grants.changing() as tables:
             tables.put_due(b"orders", [(rows.order_key(one), rows.pack_order(one)) for one in some])
-            tables.put(b"meta", rows.LAST_ACT, (1).to_bytes(8, "big"))
+            if tables.count(b"logins") or tables.count(b"sessions"):
+                for one in some:
+                    if isinstance(one, Bar):
+                        begin(tables, one)
+            bump(tables)
 
 
-def sweep(grants: Map, now: float) -> int:
-    """Remove all that is due, as the daemon does every few seconds; how many grants were over."""
-    over = 0
-    while True:
+def sweep(grants: Map, by: str, now: float) -> int:
+    """Remove all that is due, where no daemon does it; how many grants were over.
+
+    A daemon tells each of them in its audit trail; of these it tells the number, as one act.
+    """
+    over, looked = 0, SWEEP_ROWS
+    while looked == SWEEP_ROWS:
         swept = grants.sweep(now)
+        looked = swept.looked
         over += len(swept.over)
-        if swept.looked < SWEEP_ROWS:
-            return over
+    if over:
+        with grants.changing() as tables:
+            act = Act(now, "expire", "", by, note=f"{over} grants that were over")
+            written(tables, act, due(grants, now))
+    return over
 
 
 def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
@@ -103,7 +118,7 @@ def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
 
     The act itself does not name him.
     """
-    struck = strike(grants, Bar("user", user, now, now), now, remember=False)
+    struck = strike(grants, [Bar("user", user, now, now)], now, remember=False)
     found = {"login": struck.logins, "open session": struck.sessions}
     for table, word, names in _PERSONAL:
         found[word] = _delete_where(grants, table, partial(names, user))

@@ -55,6 +55,12 @@ class Policy:
         return self.windows.get(event.format, self.window)
 
     @property
+    def remembers(self) -> bool:
+        """Whether what becomes of an event depends on the events before it."""
+        limits = self.most_users or self.most_addresses
+        return bool(limits) or self.witness in {"alarm", "require"}
+
+    @property
     def alarms(self) -> bool:
         """Whether an event may be granted and be told of as alarming."""
         limits = self.over_limit == "alarm" and (self.most_users or self.most_addresses)

@@ -20,6 +20,7 @@ from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.batch import put
 from pbs_watch.grants.changes import Changes, Hold, SessionKey
 from pbs_watch.grants.environment import CHANGED_ROWS, Environment, Mode
+from pbs_watch.grants.events import Half, JoinKey
 from pbs_watch.grants.glance import Glance, prefixed
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.pending import Pending
@@ -63,6 +64,11 @@ class Map(Environment):
         elif said != ours:
             with self._errors(), self._writing() as txn:
                 txn.put(rows.RETENTION, ours, db=self._db[b"meta"])
+
+    def remember_for(self, retention: float) -> None:
+        """Remember what is over for so many seconds from now on, and say so to commands."""
+        self.retention = retention
+        self._agree_on_retention("daemon")
 
     # Lookups
 
@@ -200,6 +206,15 @@ class Map(Environment):
             try:
                 return dict(rows.unpack_source(value) for _, value in txn.cursor())
             except (ValueError, KeyError, TypeError) as error:
+                raise self._position_lost(error) from None
+
+    def joins(self, source: int) -> dict[JoinKey, Half]:
+        """The lines of a source (its id) that wait for a second one."""
+        with self._errors(), self._env.begin(db=self._db[b"joins"]) as txn:
+            found = prefixed(txn.cursor(), rows.join_prefix(source))
+            try:
+                return dict(rows.unpack_half(value) for _, value in found)
+            except (ValueError, TypeError) as error:
                 raise self._position_lost(error) from None
 
     def commit(self, changes: Changes) -> list[Over]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.owner import unless_carried_out
 from pbs_watch.grants.store import SWEEP_ROWS, Map
-from pbs_watch.grants.strike import finish, unfinished
+from pbs_watch.grants.strike import finish_all, unfinished
 from pbs_watch.grants.sweep import Over
 
 _LONGEST = 10.0
@@ -54,6 +55,15 @@ class Writer:
         if not self.tidying:
             self.tidying = True
             self._jobs.put(lambda: self._tidy(now))
+
+    def call(self, job: Callable[[], None]) -> None:
+        """Do something else to the map; an error is left to the next commit to report."""
+
+        def tried() -> None:
+            with suppress(MapError):
+                job()
+
+        self._jobs.put(tried)
 
     def result(self) -> tuple[bool, MapError | None]:
         """Whether a commit has ended since the last call, and its error if it failed."""
@@ -105,8 +115,8 @@ class Writer:
 
     def _finish_orders(self, now: float) -> None:
         with unless_carried_out(self._map.path) as free:
-            for order in unfinished(self._map) if free else ():
-                finish(self._map, order, now)
+            if free:
+                finish_all(self._map, now)
 
     def _tidy(self, now: float) -> None:
         more = False

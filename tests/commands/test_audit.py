@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pbs_watch.audit import Form
 from pbs_watch.audit import line as audited
-from tests.daemon import NO, OK, Daemon, Log, command, line, login
+from tests.daemon import NO, OK, Daemon, Log, command, line, login, until
 
 Start = Callable[..., Daemon]
 NOW = 1_795_337_040.25
@@ -119,3 +119,27 @@ def test_without_it_nothing_is_said(start: Start, log: Log) -> None:
     assert daemon.ask("198.18.0.1") == NO
     daemon.stop()
     assert daemon.said == ""
+
+
+def test_what_expires_by_hand_is_told(start: Start, log: Log) -> None:
+    daemon = start("--audit", "text", "--window", "2s")
+    log.write(login("198.18.0.1"))
+    assert daemon.ask("198.18.0.1") == OK
+    until(lambda: daemon.ask("198.18.0.1") == NO, "over")
+    ended = command("expire", "--map", daemon.map)
+    assert (ended.status, ended.lines) == (
+        0,
+        ["the daemon removes what has expired by itself, within some seconds"],
+    )
+    daemon.process.says("event=expired address=198.18.0.1 user=bob")
+    # What expires while there is no daemon, the next one tells, or how much it was.
+    log.write(login("198.18.0.2"), login("198.18.0.3"))
+    assert daemon.ask("198.18.0.3") == OK
+    daemon.stop()
+    until(lambda: daemon.get("198.18.0.2") == 1, "over")
+    ended = command("expire", "--map", daemon.map)
+    assert ended.lines == ["2 grants had expired and were removed"]
+    assert command("expire", "--map", daemon.map).lines[0].startswith("0 grants")
+    daemon.start()
+    daemon.process.says('event=expired by=root note="2 grants that were over"')
+    assert daemon.said.count("note=") == 1

@@ -155,9 +155,79 @@ def test_a_user_is_revoked_wherever_he_is_and_nobody_else(
     until(lambda: daemon.get("198.18.0.4") == 0, "all is committed, so that it can be counted")
     ended = by_hand("revoke", "--user", "bob")
     assert ended.lines == [
-        "user bob revoked: ended 3 logins, 1 open session; 2 addresses lost their grant"
+        "user bob revoked: ended 3 logins, 1 open session; 2 addresses lost their grant",
+        "198.18.0.2 may relay all the same: eve logged in there too",
     ]
+    assert ended.status == 1
     assert [daemon.ask(one) for one in everywhere] == [NO, OK, NO, OK]
+
+
+def test_where_a_user_may_relay_all_the_same_is_told(
+    daemon: Daemon, by_hand: Run, log: Log
+) -> None:
+    by_hand("allow", "198.18.0.0/29", "--permanent", "--note", "office")
+    log.write(login("198.18.0.1"), login("198.18.0.9"), login("198.18.0.9", user="eve"))
+    log.write(imap("198.18.0.9", user="alice"), login("198.18.0.10"))
+    asked = ["198.18.0.1", "198.18.0.9", "198.18.0.10"]
+    assert [daemon.ask(one) for one in asked] == [OK] * 3
+    until(lambda: daemon.get("198.18.0.10") == 0, "all is committed, so that it can be counted")
+    ended = by_hand("block", "--user", "bob", "--for", "1h")
+    assert [daemon.ask(one) for one in asked] == [OK, OK, NO]
+    assert ended.status == 1
+    assert ended.lines[0].endswith(": ended 3 logins; 1 address lost its grant")
+    assert ended.lines[1:] == [
+        "198.18.0.1 may relay all the same: allowed as 198.18.0.0/29 permanently (office)",
+        "198.18.0.9 may relay all the same: alice, eve logged in there too",
+    ]
+    by_hand("revoke", "198.18.0.0/29")
+    assert by_hand("revoke", "--user", "eve").lines[1:] == [
+        "198.18.0.9 may relay all the same: alice logged in there too"
+    ]
+    ended = by_hand("revoke", "--user", "alice")
+    assert (ended.status, ended.lines) == (
+        0,
+        ["user alice revoked: ended 1 login, 1 open session; 1 address lost its grant"],
+    )
+    assert daemon.ask("198.18.0.9") == NO
+
+
+def test_those_that_go_on_are_counted_and_only_some_named(daemon: Daemon, by_hand: Run) -> None:
+    grants = Map(daemon.map, "write")
+    now = time.time()
+    changes = Changes(orders=grants.obey().version)
+    for number in range(300):
+        for user in (b"bob", b"eve"):
+            address = b"198.18.%d.%d" % divmod(number, 200)
+            changes.login(address, grant(now + 60, now - 60, user, b"pop3d"))
+    grants.commit(changes)
+    grants.close()
+    ended = by_hand("revoke", "--user", "bob")
+    assert ended.lines[0].endswith("ended 300 logins; no address lost its grant")
+    assert len(ended.lines) == 7
+    assert ended.lines[-1] == "and 295 more addresses may relay all the same"
+
+
+def test_an_address_of_a_network_that_others_share_goes_on(daemon: Daemon, by_hand: Run) -> None:
+    """As where ``prefix`` was set to 64 a moment ago."""
+    grants = Map(daemon.map, "write")
+    now = time.time()
+    changes = Changes(orders=grants.obey().version)
+    changes.login(b"2001:db8::1", grant(now + 60, now - 60, b"bob", b"pop3d"))
+    changes.login(b"2001:db8::/64", grant(now + 60, now - 60, b"eve", b"pop3d"))
+    grants.commit(changes)
+    grants.close()
+    ended = by_hand("revoke", "--user", "bob")
+    assert (ended.status, daemon.ask("2001:db8::1")) == (1, OK)
+    assert ended.lines[1] == "2001:db8::1 may relay all the same: eve logged in there too"
+
+
+def test_an_allow_that_ends_is_a_grant_that_is_lost(by_hand: Run) -> None:
+    by_hand("allow", "198.18.0.1", "--permanent")
+    by_hand("allow", "198.18.1.0/24", "--permanent")
+    assert by_hand("revoke", "198.18.0.1").lines == [
+        "198.18.0.1 revoked: ended 1 allow; 1 address lost its grant"
+    ]
+    assert by_hand("revoke", "198.18.1.0/24").lines == ["198.18.1.0/24 revoked: ended 1 allow"]
 
 
 def test_the_end_of_a_session_that_was_open_undoes_no_revocation(
@@ -400,7 +470,9 @@ def test_sessions_of_others_go_on_when_a_user_is_revoked(path: Path) -> None:
     grants.commit(changes)
     while grants.sweep(now).looked:
         pass
-    assert command("revoke", "--user", "bob", "--map", path).status == 0
+    ended = command("revoke", "--user", "bob", "--map", path)
+    assert ended.status == 1
+    assert ended.lines[1] == "198.18.0.1 may relay all the same: eve logged in there too"
     assert grants.allows(b"198.18.0.1", now + 61)
     assert command("revoke", "--user", "eve", "--map", path).status == 0
     assert not grants.allows(b"198.18.0.1", now)

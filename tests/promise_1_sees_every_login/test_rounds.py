@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pbs_watch.config import Config
+from pbs_watch.looks import POLL_BUSY
 from pbs_watch.pattern import library
-from pbs_watch.service import POLL_BUSY, Service
+from pbs_watch.service import Service
 from tests.daemon import command
 
 OTHER = (

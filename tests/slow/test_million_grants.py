@@ -16,6 +16,7 @@ import pytest
 from pbs_watch.grants.changes import Changes, Hold, SessionKey, grant
 from pbs_watch.grants.store import Map
 from tests.daemon import NO, OK, PROGRAM, ROOT, Daemon, environment
+from tests.supervised import Supervisor
 
 Start = Callable[..., Daemon]
 
@@ -26,6 +27,10 @@ DAY = 86_400.0
 
 DELAY = 0.010
 """Seconds by which no lookup may be delayed."""
+
+
+READY = 0.3
+"""Seconds within which a daemon is ready."""
 
 
 def address(number: int) -> bytes:
@@ -143,6 +148,27 @@ def while_expiring(home: Path) -> float:
         daemon.end()
     print(f"{count} lookups while expiring, the slowest {longest * 1e3:.1f} ms")
     return longest
+
+
+def test_it_is_ready_in_time(million: Path) -> None:
+    """From the start of a process to READY=1, the interpreter's own start included."""
+    config = million / "pbs-watch.toml"
+    config.write_text(f'log = "{million}/mail.log"\nmap = "{million}/map"\n')
+    supervisor = Supervisor(million, ["run", "--config", config])
+    found = []
+    try:
+        for _ in range(10):
+            supervisor.stop()
+            began = time.perf_counter()
+            supervisor.start()
+            supervisor.tells("READY=1")
+            found.append(time.perf_counter() - began)
+            assert supervisor.status.startswith("1,000,000 grants; ")
+        assert supervisor.connect().ask(address(77).decode()) == OK
+    finally:
+        supervisor.end()
+    print(f"ready after {sorted(round(one * 1000) for one in found)} ms")
+    assert min(found) < READY
 
 
 def test_expiring_all_of_them_delays_no_lookup(million: Path) -> None:
