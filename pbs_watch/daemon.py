@@ -21,6 +21,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from time import monotonic
@@ -45,6 +46,13 @@ RETRY_AFTER = 1.0
 
 _SHARE = 10
 """Of that time a start takes at most a tenth, since nobody is answered meanwhile."""
+
+TURN_OF_A_THREAD = 0.0002
+"""Seconds for which the writer's thread may compute before the loop goes on.
+
+Each system call of the loop lets that thread in.  Measured with ten replies to be sent: with
+Python's own 5 ms one time in a hundred took 5.1 ms, now 0.05 ms.
+"""
 
 _END = (signal.SIGTERM, signal.SIGINT)
 
@@ -183,6 +191,7 @@ class Daemon:
         service.live.also(b"reloaded", lambda number: _told(reloads, number))
         # What exists now stays: the collector need not look through it again and again.
         gc.freeze()
+        sys.setswitchinterval(TURN_OF_A_THREAD)
         log.info("ready")
         self._supervisor.ready(service.live.summary())
         while not self._stopping:

@@ -28,8 +28,8 @@ class Rounds:
         self._waits = waits
         self.current: Round | None = None
 
-    def begin(self, now: float, *, fresh: bool) -> None:
-        """Look at the logs for the questions that wait; ``fresh``: they came after a look."""
+    def begin(self, now: float) -> None:
+        """Look at the logs for the questions that wait."""
         questions = self._server.take_waiting()
         self._looks.look(now)
         if self._reading.blind or self._reading.far_behind:
@@ -37,10 +37,7 @@ class Rounds:
         elif self._reading.behind:
             self.current = Round(questions, self._reading.waiting)
         else:
-            # Looked up a moment ago, and nothing has come since: no need to look again.
-            lookup = self._lookup
-            questions = self._keep(questions, now)
-            self._server.settle(questions, lookup.absent if fresh else lookup.decide)
+            self._server.settle(self._keep(questions, now), self._lookup.decide)
 
     def looked(self) -> None:
         """The logs were looked at meanwhile."""

@@ -52,6 +52,10 @@ from pbs_watch.waits import Waits
 log = logging.getLogger("pbs_watch")
 
 
+AT_ONCE = 16 << 10
+"""Bytes of log that are read before the hits which arrived together with a miss are answered: less
+than a millisecond's reading."""
+
 _RESTART = ("map", "metrics", "metrics_file")
 """The settings that only a restart changes."""
 
@@ -146,7 +150,12 @@ class Service:
 
     def _new_lookup(self, config: Config) -> Lookup:
         return Lookup(
-            self._map, self._pending, time, self._notices.map_trouble, self._rules(config)
+            self._map,
+            self._pending,
+            time,
+            self._notices.map_trouble,
+            self._rules(config),
+            drained=self._drained,
         )
 
     def _new_live(self, config: Config) -> Live:
@@ -165,6 +174,7 @@ class Service:
         return Server(
             self._lookup.ask,
             Answers(config.answer, config.trouble),
+            together=self._lookup,
             asides={live.NAME: self._tell_live},
             allow_remote=config.allow_remote,
             latency=self._latency,
@@ -289,13 +299,11 @@ class Service:
 
     def turn(self, longest: float | None = None) -> None:
         """Do what is to be done now, after waiting for at most ``longest`` seconds for more."""
-        # Questions that arrive in this poll were looked up after all that has been read.
-        fresh = not self._server.waiting
         self._server.poll(self._timeout() if longest is None else longest)
         now = monotonic()
         self._commits.collect(now)
         if self._server.waiting and self._rounds.current is None:
-            self._rounds.begin(now, fresh=fresh)
+            self._rounds.begin(now)
         elif self._looks.due(now):
             self._reading.obey()  # lookups do so by themselves
             self._looks.look(now)
@@ -323,6 +331,19 @@ class Service:
         self._sessions.refresh()
         self._reading.read(now, self._rounds.current)
         self._commits.soon()
+
+    def _drained(self) -> bool:
+        """Whether all that the logs hold now has been read, so that a miss can be answered.
+
+        A few lines are read here; who waits for more, or for his login, waits for a round.
+        """
+        if self._rounds.current is not None or self._rounds.waits.may_keep:
+            return False
+        now = monotonic()
+        self._looks.look(now)
+        if 0 < sum(self._reading.waiting.values()) <= AT_ONCE:
+            self._read(now)
+        return not (self._reading.waiting or self._reading.unsure)
 
     def _limited(self, address: bytes, user: bytes) -> None:
         """A user relays more than he may."""

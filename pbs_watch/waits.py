@@ -51,6 +51,11 @@ class Waits:
         self._waiting: list[Question] = []
 
     @property
+    def may_keep(self) -> bool:
+        """Whether a miss may have to wait, so that it cannot be answered at once."""
+        return self._kernel is not None
+
+    @property
     def waiting(self) -> bool:
         """Whether any question waits."""
         return bool(self._waiting or self._undecided)

@@ -30,7 +30,7 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
@@ -40,7 +40,7 @@ from time import monotonic
 from typing import Literal
 
 from pbs_watch.answer import listen
-from pbs_watch.answer.conversation import Conversation, Lookup
+from pbs_watch.answer.conversation import Conversation, Lookup, Together
 from pbs_watch.answer.latency import Latency
 from pbs_watch.answer.listeners import Listeners
 from pbs_watch.answer.socketmap import Aside, Socketmap
@@ -50,8 +50,9 @@ from pbs_watch.answer.wire import Answers, Wire
 
 Protocol = Literal["tcp_table", "socketmap"]
 
-# Bytes read at once.  A request is below 100; Python allocates the whole size for each read.
-_READ_SIZE = 8192
+# Bytes read at once.  A request is below 100; Python allocates the whole size for each read, and up
+# to 512 bytes from its own stock, which is faster.
+_READ_SIZE = 448
 
 # Connections served in one poll: with a whole turn for each some 50 ms of work.
 _BATCH = 128
@@ -74,6 +75,13 @@ class Connection:
     unsent: bytes = b""
     events: int = EPOLLIN
     discarded: int = 0
+    receive: Callable[[int], bytes] = field(init=False)
+    send: Callable[[bytes, int], int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Found once, not with each request.
+        self.receive = self.socket.recv
+        self.send = self.socket.send
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +96,16 @@ class Question:
     connection: Connection = field(repr=False)
 
 
+class _Apart:
+    """Each lookup is made for itself."""
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 def _silent(_text: str) -> None:
     """Reports nothing."""
 
@@ -96,11 +114,12 @@ class Server:
     """Listening sockets, connections and questions.
 
     ``lookup`` says what is known about a key at once, or None: the question waits.  It must not
-    raise.  ``asides`` answer other socketmap names where :meth:`listen_live` listens, and only
-    there: they show the daemon's state, user names too.  ``report`` gets one line for the log
-    when something is wrong with the sockets, and when it is well again.  ``unix_mode``:
-    permissions of socket files; Postfix connects as another user.  ``latency`` is told how long
-    each lookup took.  The soft limit of open files is raised to the hard one.
+    raise.  ``together`` is told which lookups have arrived together.  ``asides`` answer other
+    socketmap names where :meth:`listen_live` listens, and only there: they show the daemon's state,
+    user names too.  ``report`` gets one line for the log when something is wrong with the sockets,
+    and when it is well again.  ``unix_mode``: permissions of socket files; Postfix connects as
+    another user.  ``latency`` is told how long each lookup took.  The soft limit of open files is
+    raised to the hard one.
     """
 
     def __init__(
@@ -108,6 +127,7 @@ class Server:
         lookup: Lookup,
         answers: Answers,
         *,
+        together: Together | None = None,
         asides: Mapping[bytes, Aside] | None = None,
         allow_remote: bool = False,
         unix_mode: int = 0o666,
@@ -119,6 +139,7 @@ class Server:
         self._latency = latency
         self._answered = 0
         self._lookup = lookup if latency is None else self._counted
+        self._together = together or _Apart()
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
         self._live = Socketmap(answers, asides or {})
@@ -230,34 +251,49 @@ class Server:
         """Wait up to ``timeout`` seconds (None: for ever), then do all I/O that is ready."""
         ready = self._epoll.poll(self._listeners.wait(timeout), _BATCH)
         self._now = monotonic()
-        heard, others = [], []
+        heard: list[tuple[Connection, bytes]] = []
+        others = []
         for fd, events in ready:
             connection = self._connections.get(fd)
             if connection is None:
                 others.append(fd)
             elif events == EPOLLIN and connection.question is None:
-                if self._read(connection):
-                    heard.append(connection)
+                if data := self._read(connection):
+                    heard.append((connection, data))
             elif events & (EPOLLERR | EPOLLHUP):
                 self._drop(connection)
             elif events & EPOLLOUT:
                 # The client reads: send what is left or, when nothing is, take the next turn.
-                connection.unsent = connection.unsent or connection.conversation.resume()
-                heard.append(connection)
+                heard.append((connection, b""))
             else:
                 # Not read until the question is settled.  So a client that sends its requests and
                 # shuts down its side still gets every reply: the end is read after the requests.
                 self._wait_for(connection, 0)
-        # Read all, then send all: sending wakes the clients, which then find more to do at once.
-        # Measured: half again as many lookups/s as sending after each read.
-        for connection in heard:
-            self._say(connection)
+        if heard:
+            self._answer(heard)
         self._time()
         # After the connections: an accepted one may get the number of one that was just closed.
         for fd in others:
             callback = self._watched.get(fd)
             if callback is not None:
                 callback()
+
+    def _answer(self, heard: Sequence[tuple[Connection, bytes]]) -> None:
+        """Answer what connections have said; nothing: they can be written to again."""
+        # Read all, look up all, then send all: sending wakes the clients, which then find more to
+        # do at once.  Measured: half again as many lookups/s as sending after each read.
+        self._together.begin()
+        try:
+            for connection, data in heard:
+                # Nothing is read before everything is sent, so nothing is overwritten here.
+                if data:
+                    connection.unsent = connection.conversation.hear(data)
+                elif not connection.unsent:
+                    connection.unsent = connection.conversation.resume()
+        finally:
+            self._together.end()
+        for connection, _ in heard:
+            self._say(connection)
 
     def wake(self) -> None:
         """End the poll that waits, or the next one.  For other threads and signal handlers.
@@ -305,14 +341,21 @@ class Server:
         wait too long may be settled before their round ends.
         """
         self._now = monotonic()
-        for question in questions:
-            connection = question.connection
-            if connection.question is question:
-                connection.question = None
-                if self._latency is not None:
-                    self._latency.observe(self._now - question.arrived)
-                connection.unsent += connection.conversation.settle(decide(question.key))
-                self._say(connection)
+        answered = []
+        self._together.begin()
+        try:
+            for question in questions:
+                connection = question.connection
+                if connection.question is question:
+                    connection.question = None
+                    if self._latency is not None:
+                        self._latency.observe(self._now - question.arrived)
+                    connection.unsent += connection.conversation.settle(decide(question.key))
+                    answered.append(connection)
+        finally:
+            self._together.end()
+        for connection in answered:
+            self._say(connection)
         self._time()
 
     def _counted(self, key: bytes) -> Verdict | None:
@@ -336,44 +379,48 @@ class Server:
         self._connections[fd] = Connection(connection, Conversation(wire, self._lookup))
         self._epoll.register(fd, EPOLLIN)
 
-    def _read(self, connection: Connection) -> bool:
-        """Take in what arrived; False: nothing did, or the connection is gone."""
+    def _read(self, connection: Connection) -> bytes:
+        """What arrived and is to be answered; empty: nothing, or the connection is gone."""
         try:
-            data = connection.socket.recv(_READ_SIZE)
+            data = connection.receive(_READ_SIZE)
         except BlockingIOError:
-            return False
+            return b""
         except OSError:
             data = b""
-        conversation = connection.conversation
-        if conversation.over:
-            connection.discarded += len(data)
-        if not data or connection.discarded > _DISCARD_LIMIT:
+        if not data:
             self._drop(connection)
-            return False
-        # Nothing is read before everything is sent, so nothing is overwritten here.
-        connection.unsent = conversation.hear(data)
-        return True
+        elif connection.conversation.over:
+            connection.discarded += len(data)
+            if connection.discarded > _DISCARD_LIMIT:
+                self._drop(connection)
+            return b""
+        return data
 
     def _say(self, connection: Connection) -> None:
         """Send the replies, then note the question, or the end, that came after them."""
-        if unsent := connection.unsent:
+        unsent = connection.unsent
+        conversation = connection.conversation
+        if unsent:
             try:
-                sent = connection.socket.send(unsent, MSG_NOSIGNAL)
+                sent = connection.send(unsent, MSG_NOSIGNAL)
             except BlockingIOError:
                 sent = 0
             except OSError:
                 self._drop(connection)
                 return
-            connection.unsent = unsent[sent:]
-        conversation = connection.conversation
+            connection.unsent = unsent = unsent[sent:]
+        if conversation.idle and not unsent:
+            if connection.events != EPOLLIN:
+                self._wait_for(connection, EPOLLIN)
+            return
         if conversation.question is not None and connection.question is None:
             question = Question(conversation.question, self._now, connection)
             connection.question = question
             self.waiting.append(question)
-        elif conversation.over and not connection.unsent:
+        elif conversation.over and not unsent:
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_WR)
-        events = EPOLLOUT if connection.unsent or conversation.more else EPOLLIN
+        events = EPOLLOUT if unsent or conversation.more else EPOLLIN
         if events != connection.events:
             self._wait_for(connection, events)
 

@@ -61,6 +61,11 @@ class Pending:
             self.making = batch
             self._committing = self._shown = None
 
+    @property
+    def grants_anything(self) -> bool:
+        """Whether :meth:`allows` need be asked: some address is granted or has a session."""
+        return any(changes.grants or changes.sessions for changes in self.changes())
+
     def allows(self, address: bytes, now: float) -> bool:
         """Whether what is not yet committed alone lets ``address`` relay."""
         held = False

@@ -142,6 +142,17 @@ def counts(value: bytes, now: float) -> bool:
     return int(_TIME.unpack_from(value)[0]) > now * 1e6
 
 
+def pack_moment(now: float) -> bytes:
+    """A moment for :func:`counts_at`: unlike :func:`pack_time` never later than ``now``."""
+    return _TIME.pack(int(now * 1e6) if now > 0 else 0)
+
+
+def counts_at(value: bytes, moment: bytes) -> bool:
+    """As :func:`counts`, for many values at one moment."""
+    value.index(b"\0", _GRANT.size)
+    return value[:8] > moment
+
+
 def unpack_grant(value: bytes) -> Grant:
     """What :func:`pack_grant` or :func:`pack_login` packed; of the latter without a user.
 
