@@ -178,8 +178,12 @@ class Service:
             asides={live.NAME: self._tell_live},
             allow_remote=config.allow_remote,
             latency=self._latency,
-            report=lambda text: self._notices.told("sockets", text),
+            report=self._say_of_sockets,
         )
+
+    def _say_of_sockets(self, text: str) -> None:
+        self._notices.note(text)
+        self._notices.told("sockets", text)
 
     def _tell_live(self, key: bytes) -> bytes | None:
         return self.live.answer(key)  # which is made after the server
@@ -366,8 +370,8 @@ class Service:
         self._rounds.looked()
         while self._reading.behind and monotonic() < deadline:
             self._read(monotonic())
-        while not self._server.at_rest and monotonic() < deadline:
-            self.turn(0)
+        while not self._server.at_rest and (left := deadline - monotonic()) > 0:
+            self.turn(min(self._timeout(), left))
         self._commits.finish()
 
     def close(self) -> None:
