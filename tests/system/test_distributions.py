@@ -58,7 +58,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     home = folder / "venv"
     venv.create(home, with_pip=True)
     wheel = folder / f"pbs_watch-{__version__}-py3-none-any.whl"
-    pip: list[str | Path] = [home / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        home / "bin" / "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, wheel], check=True, capture_output=True)
     return Built(folder / f"pbs_watch-{__version__}.tar.gz", wheel, home)
 
