@@ -163,7 +163,10 @@ def test_what_the_administrator_undoes_stays_undone(root: Root) -> None:
 
 ANSWERING = """\
 #!/bin/sh
-sed -i -e 's|^pbs-watch/window=.*|pbs-watch/window="3h"|' \\
+# The first answer is not understood, so the question comes again.
+if [ -e /var/tmp/asked ]; then window=3h; else window=soon; fi
+if grep -q '^pbs-watch/window=' "$1"; then echo "$window" >>/var/tmp/asked; fi
+sed -i -e "s|^pbs-watch/window=.*|pbs-watch/window=\\"$window\\"|" \\
   -e 's|^pbs-watch/postfix=.*|pbs-watch/postfix="apply"|' "$1"
 """
 
@@ -177,6 +180,7 @@ def test_asked_again(root: Root) -> None:
         "'dpkg-reconfigure --frontend=editor --priority=low pbs-watch' /dev/null",
         VISUAL="/usr/local/bin/answering", EDITOR="/usr/local/bin/answering", TERM="dumb",
     )  # fmt: skip
+    assert root.read("var/tmp/asked").split() == ["soon", "3h"], said
     assert settings(root)["window"] == "3h", said
     assert root.read(CONFIG).endswith("\n# mine\n")
     assert effective(root) == ASKING
