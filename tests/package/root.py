@@ -53,10 +53,10 @@ def _apt(*words: str) -> list[str]:
 def _mirror() -> tuple[str, dict[str, str]]:
     """Where this machine's apt fetches the release from, and by which proxy."""
     # The name as sources.list says it, and as the mirror does once apt has looked there.
-    wanted = "$(REPO_URI) $(COMPONENT) $(RELEASE) $(CODENAME)"
+    wanted = "$(REPO_URI)|$(COMPONENT)|$(ORIGIN)|$(RELEASE)|$(CODENAME)"
     for line in _apt("apt-get", "indextargets", "--format", wanted, "Created-By: Packages"):
-        found, *rest = line.split()
-        if rest[:1] == ["main"] and RELEASE in rest[1:]:
+        found, component, origin, *names = line.split("|")
+        if component == "main" and origin in {"Debian", ""} and RELEASE in names:
             break
     else:
         raise AssertionError(f"apt knows no mirror of {RELEASE}: look at /etc/apt")
