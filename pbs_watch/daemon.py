@@ -78,6 +78,8 @@ class Daemon:
         self._catch_signals()
         for text in self._handed.unfit:
             log.warning("%s", text)
+        for protocol in {protocol for _, protocol in self._handed.connections}:
+            self._supervisor.took(protocol)
         try:
             service = self._started()
         except Exception as error:

@@ -162,8 +162,12 @@ class Service:
             asides={live.NAME: self._tell_live},
             allow_remote=config.allow_remote,
             latency=self._latency,
-            report=lambda text: self._notices.told("sockets", text),
+            report=self._say_of_sockets,
         )
+
+    def _say_of_sockets(self, text: str) -> None:
+        self._notices.note(text)
+        self._notices.told("sockets", text)
 
     def _tell_live(self, key: bytes) -> bytes | None:
         return self.live.answer(key)  # which is made after the server

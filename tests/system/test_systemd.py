@@ -55,6 +55,9 @@ def test_restarts_are_not_seen_by_anybody(seen: dict[str, Any]) -> None:
     assert told["wrong"] == told["refused"] == []
     assert told["ended"] == 0, "open connections go from one daemon to the next"
     assert max(told["slowest"], told["slowest_new"]) < SOON
+    assert told["after"] == "200 OK\n"
+    assert told["ended_by_client"] == "", "systemd holds no connection open"
+    assert told["stored"] == "0"
 
 
 def test_a_crash_ends_open_connections_and_refuses_none(seen: dict[str, Any]) -> None:
