@@ -167,23 +167,32 @@ ANSWERING = """\
 if [ -e /var/tmp/asked ]; then window=3h; else window=soon; fi
 if grep -q '^pbs-watch/window=' "$1"; then echo "$window" >>/var/tmp/asked; fi
 sed -i -e "s|^pbs-watch/window=.*|pbs-watch/window=\\"$window\\"|" \\
-  -e 's|^pbs-watch/postfix=.*|pbs-watch/postfix="apply"|' "$1"
+  -e "s|^pbs-watch/postfix=.*|pbs-watch/postfix=\\"$POSTFIX\\"|" "$1"
 """
+
+
+def asked_again(root: Root, postfix: str) -> str:
+    return root.run(
+        "script -qec 'dpkg-reconfigure --frontend=editor --priority=low pbs-watch' /dev/null",
+        VISUAL="/usr/local/bin/answering", EDITOR="/usr/local/bin/answering", TERM="dumb",
+        POSTFIX=postfix,
+    )  # fmt: skip
 
 
 def test_asked_again(root: Root) -> None:
     root.dpkg("--install", "/packages/new.deb")
     root.write(CONFIG, root.read(CONFIG) + "\n# mine\n")
     root.write("usr/local/bin/answering", ANSWERING)
-    said = root.run(
-        "chmod 755 /usr/local/bin/answering; script -qec "
-        "'dpkg-reconfigure --frontend=editor --priority=low pbs-watch' /dev/null",
-        VISUAL="/usr/local/bin/answering", EDITOR="/usr/local/bin/answering", TERM="dumb",
-    )  # fmt: skip
+    root.run("chmod 755 /usr/local/bin/answering")
+
+    said = asked_again(root, "apply")
     assert root.read("var/tmp/asked").split() == ["soon", "3h"], said
     assert settings(root)["window"] == "3h", said
     assert root.read(CONFIG).endswith("\n# mine\n")
     assert effective(root) == ASKING
+
+    asked_again(root, "show")
+    assert effective(root) == INSTALLED
 
 
 @pytest.mark.parametrize("said", ["soon", '1h"\nprefix = 64', ""])
