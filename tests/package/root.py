@@ -47,25 +47,23 @@ exit 101
 
 def _apt(*words: str) -> list[str]:
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return done.stdout.split("\n")
+    return done.stdout.splitlines()
 
 
 def _mirror() -> tuple[str, dict[str, str]]:
     """Where this machine's apt fetches the release from, and by which proxy."""
-    wanted = "$(REPO_URI) $(CODENAME) $(COMPONENT)"
+    # The name as sources.list says it, and as the mirror does once apt has looked there.
+    wanted = "$(REPO_URI)|$(COMPONENT)|$(ORIGIN)|$(RELEASE)|$(CODENAME)"
     for line in _apt("apt-get", "indextargets", "--format", wanted, "Created-By: Packages"):
-        address, _, rest = line.partition(" ")
-        if rest == f"{RELEASE} main":
-            found = address
+        found, component, origin, *names = line.split("|")
+        if component == "main" and origin in {"Debian", ""} and RELEASE in names:
             break
     else:
-        raise AssertionError(
-            f"apt knows no mirror of {RELEASE}: look at /etc/apt, and apt-get update"
-        )
-    proxy = _apt("apt-config", "shell", "proxy", "Acquire::http::Proxy")[0]
+        raise AssertionError(f"apt knows no mirror of {RELEASE}: look at /etc/apt")
+    proxy = _apt("apt-config", "shell", "proxy", "Acquire::http::Proxy")
     environment = dict(os.environ)
     if proxy:
-        environment["http_proxy"] = shlex.split(proxy)[0].partition("=")[2]
+        environment["http_proxy"] = shlex.split(proxy[0])[0].partition("=")[2]
     return found, environment
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tomllib
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from pbs_watch import __version__
 from tests.package.conftest import OLDER
 from tests.package.root import ROOT, Root
+
+STORY_OF_AN_UPGRADE = Path(__file__).with_name("story_of_an_upgrade.py").read_text()
+STORY_OF_COURIER = Path(__file__).with_name("story_of_courier.py").read_text()
 
 CONFIG = "etc/pbs-watch/pbs-watch.toml"
 EXAMPLE = "usr/share/pbs-watch/pbs-watch.toml"
@@ -163,23 +167,36 @@ def test_what_the_administrator_undoes_stays_undone(root: Root) -> None:
 
 ANSWERING = """\
 #!/bin/sh
-sed -i -e 's|^pbs-watch/window=.*|pbs-watch/window="3h"|' \\
-  -e 's|^pbs-watch/postfix=.*|pbs-watch/postfix="apply"|' "$1"
+# The first answer is not understood, so the question comes again.
+if [ -e /var/tmp/asked ]; then window=3h; else window=soon; fi
+if grep -q '^pbs-watch/window=' "$1"; then echo "$window" >>/var/tmp/asked; fi
+sed -i -e "s|^pbs-watch/window=.*|pbs-watch/window=\\"$window\\"|" \\
+  -e "s|^pbs-watch/postfix=.*|pbs-watch/postfix=\\"$POSTFIX\\"|" "$1"
 """
+
+
+def asked_again(root: Root, postfix: str) -> str:
+    return root.run(
+        "script -qec 'dpkg-reconfigure --frontend=editor --priority=low pbs-watch' /dev/null",
+        VISUAL="/usr/local/bin/answering", EDITOR="/usr/local/bin/answering", TERM="dumb",
+        POSTFIX=postfix,
+    )  # fmt: skip
 
 
 def test_asked_again(root: Root) -> None:
     root.dpkg("--install", "/packages/new.deb")
     root.write(CONFIG, root.read(CONFIG) + "\n# mine\n")
     root.write("usr/local/bin/answering", ANSWERING)
-    said = root.run(
-        "chmod 755 /usr/local/bin/answering; script -qec "
-        "'dpkg-reconfigure --frontend=editor --priority=low pbs-watch' /dev/null",
-        VISUAL="/usr/local/bin/answering", EDITOR="/usr/local/bin/answering", TERM="dumb",
-    )  # fmt: skip
+    root.run("chmod 755 /usr/local/bin/answering")
+
+    said = asked_again(root, "apply")
+    assert root.read("var/tmp/asked").split() == ["soon", "3h"], said
     assert settings(root)["window"] == "3h", said
     assert root.read(CONFIG).endswith("\n# mine\n")
     assert effective(root) == ASKING
+
+    asked_again(root, "show")
+    assert effective(root) == INSTALLED
 
 
 @pytest.mark.parametrize("said", ["soon", '1h"\nprefix = 64', ""])
@@ -190,12 +207,18 @@ def test_an_answer_that_cannot_be_is_not_written(root: Root, said: str) -> None:
     assert "settings: fine" in root.run("pbs-watch check")
 
 
-STORY = (Path(__file__).with_name("story_of_an_upgrade.py")).read_text()
+def test_a_cured_courier_writes_no_forged_login(root: Root) -> None:
+    root.dpkg("--install", "/packages/new.deb")
+    root.write("story.py", STORY_OF_COURIER)
+    before, after = map(json.loads, root.run("python3 /story.py").splitlines())
+    assert [line for line in before if line.startswith("LOGIN, user=x, ip=[::ffff:127.0.0.1]")]
+    assert [line for line in after if line.startswith("LOGIN FAILED, user=AAA")]
+    assert not [line for line in after if "user=x" in line]
 
 
 def test_with_systemd_the_ports_stay_open_during_an_upgrade(root: Root) -> None:
     root.answer(postfix="apply")
-    seen = root.boot(STORY)
+    seen = root.boot(STORY_OF_AN_UPGRADE)
     assert seen["installed"] == {"service": "active", "socket": "active", "reply": "200 OK\n"}
     assert seen["versions"] == [OLDER, __version__]
     assert seen["processes"] == 2, "the new version runs"
