@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from pbs_watch import __version__
+from pbs_watch import __version__, standard_error
 from pbs_watch.errors import PatternError, PbsWatchError, UsageError, one_line
 from pbs_watch.options import (
     add_answering,
@@ -75,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: PbsWatchError) -> None:
-    print(f"pbs-watch: {one_line(error)}", file=sys.stderr)
+    start = standard_error.ERROR if standard_error.is_the_journal() else ""
+    print(f"{start}pbs-watch: {one_line(error)}", file=sys.stderr)
 
 
 def _parser(asked: str) -> argparse.ArgumentParser:

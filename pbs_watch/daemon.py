@@ -78,9 +78,12 @@ class Daemon:
         self._catch_signals()
         for text in self._handed.unfit:
             log.warning("%s", text)
+        for protocol in {protocol for _, protocol in self._handed.connections}:
+            self._supervisor.took(protocol)
         try:
             service = self._started()
-        except (PbsWatchError, OSError) as error:
+        except Exception as error:
+            # Whatever it is: a port that is open and silent is worse.
             if not self._handed.listeners:
                 raise
             found = self._stand_in(error)
@@ -146,7 +149,7 @@ class Daemon:
             began = monotonic()
             try:
                 service = self._started()
-            except (PbsWatchError, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001 - as in run()
                 error, took = failure, monotonic() - began
                 continue
             log.warning("what kept the daemon from starting is mended")

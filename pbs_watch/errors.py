@@ -45,5 +45,13 @@ class ListenError(PbsWatchError):
 
 
 def one_line(error: Exception) -> str:
-    """What it says, in one line, whatever a file is called and whatever a library says."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
+    """What it says, in one line; of an error that is not ours also what it is."""
+    known = isinstance(error, PbsWatchError | OSError)
+    return printable(str(error) if known else repr(error))
+
+
+def printable(text: str) -> str:
+    """One line of text, whatever a file is called and whatever a library says."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

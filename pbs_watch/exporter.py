@@ -11,10 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import socket
+from time import monotonic
 from typing import Any
 
 from pbs_watch import metrics
@@ -38,7 +41,19 @@ _SLOWEST = 5.0
 _AT_ONCE = 8
 """Clients that are served at once; more are hung up on."""
 
+_FRESH = 1.0
+"""Seconds for which the same is told: whoever asks in between costs the loop nothing."""
+
 _TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """What is told for a second: ``made`` is when, in monotonic seconds."""
+
+    made: float
+    metrics: bytes
+    ailments: list[str]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -54,12 +69,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path not in {"/metrics", "/healthz"}:
             self._say(404, "there are /metrics and /healthz\n")
-        elif (state := self.server.snapshots.ask(_PATIENCE)) is None:
+        elif (pages := self.server.pages()) is None:
             self._say(503, "the daemon's loop does not answer\n")
         elif path == "/metrics":
-            self._say(200, metrics.exposition(state), "text/plain; version=0.0.4; charset=utf-8")
+            self._say(200, pages.metrics, "text/plain; version=0.0.4; charset=utf-8")
         else:
-            found = ailments(state)
+            found = pages.ailments
             self._say(503 if found else 200, "".join(f"{one}\n" for one in found or ["well"]))
 
     def _say(self, status: int, text: str | bytes, kind: str = _TEXT) -> None:
@@ -84,8 +99,21 @@ class _Server(ThreadingHTTPServer):
         super().__init__(listener.getsockname()[:2], _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.snapshots = snapshots
+        self._snapshots = snapshots
+        self._making = threading.Lock()
+        self._pages: _Pages | None = None
         self._free = threading.BoundedSemaphore(_AT_ONCE)
+
+    def pages(self) -> _Pages | None:
+        """What to tell; ``None``: the loop does not answer."""
+        with self._making:
+            if self._pages is None or monotonic() - self._pages.made > _FRESH:
+                state = self._snapshots.ask(_PATIENCE)
+                self._pages = None
+                if state is not None:
+                    text = metrics.exposition(state)
+                    self._pages = _Pages(monotonic(), text, ailments(state))
+            return self._pages
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve in a thread, if there are not too many."""
@@ -120,22 +148,30 @@ class Exporter:
             self._start("metrics file", self._write_again_and_again)
 
     @staticmethod
-    def _start(name: str, work: Any) -> None:
-        threading.Thread(target=work, name=name, daemon=True).start()
+    def _start(name: str, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def turn(self) -> None:
         """To be called in the loop."""
         self._snapshots.turn()
 
-    def close(self) -> None:
-        """Tell no more; the file would be taken for the state of a daemon that runs."""
+    def close(self) -> threading.Thread:
+        """Tell no more; the file would be taken for the state of a daemon that runs.
+
+        Returns a thread that ends with the server, for which a daemon need not wait.
+        """
         self._over.set()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
         if self._file is not None:
             with suppress(OSError):
                 self._file.unlink()
+        return self._start("metrics end", self._close_server)
+
+    def _close_server(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()  # waits until the server looks, which is half a second
+            self._server.server_close()
 
     def _write_again_and_again(self) -> None:
         assert self._file is not None  # noqa: S101 - or this thread does not run

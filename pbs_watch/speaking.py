@@ -17,6 +17,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pbs_watch import standard_error
+from pbs_watch.errors import printable
 from pbs_watch.trail import trail
 
 _LINES_KEPT = 10_000
@@ -25,10 +27,12 @@ _LINES_KEPT = 10_000
 _LINGER = 1.0
 """Seconds that the end of the daemon waits for that reader."""
 
-_STANDARD_ERROR = 2
-
-_LEVELS = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""From our levels to those of syslog(3)."""
+_LEVELS = (
+    (logging.ERROR, standard_error.ERROR),
+    (logging.WARNING, standard_error.WARNING),
+    (logging.NOTSET, standard_error.INFO),
+)
+"""How the journal takes our levels."""
 
 
 class NeverWaiting(logging.Handler):
@@ -55,23 +59,22 @@ class NeverWaiting(logging.Handler):
             return  # closed, its number may be another file's by now
         # A line of the audit trail is for programs to read.
         start = "" if record.name == trail.name or self._journal else "pbs-watch: "
-        line = f"{self._level(record)}{start}{record.getMessage()}\n"
+        line = f"{self._level(record)}{start}{printable(record.getMessage())}\n"
         with suppress(queue.Full):
             self._lines.put_nowait(line.encode(errors="backslashreplace"))
 
     def _level(self, record: logging.LogRecord) -> str:
         if not self._journal:
             return ""
-        number = next((number for level, number in _LEVELS if record.levelno >= level), 7)
-        return f"<{number}>"
+        return next(mark for level, mark in _LEVELS if record.levelno >= level)
 
     def write_waiting(self) -> None:
         """Write what waits while no thread does, as far as the reader takes it at once."""
         ready = select.poll()
-        ready.register(_STANDARD_ERROR, select.POLLOUT)
+        ready.register(standard_error.DESCRIPTOR, select.POLLOUT)
         with suppress(OSError, queue.Empty):
             while self._thread.ident is None and ready.poll(0):
-                os.write(_STANDARD_ERROR, self._lines.get_nowait())
+                os.write(standard_error.DESCRIPTOR, self._lines.get_nowait())
 
     def end(self) -> None:
         """Let the thread write what waits, and wait for it a moment."""
@@ -84,14 +87,14 @@ class NeverWaiting(logging.Handler):
         while line := self._lines.get():
             with suppress(OSError):  # nobody reads any more
                 while line:
-                    line = line[os.write(_STANDARD_ERROR, line) :]
+                    line = line[os.write(standard_error.DESCRIPTOR, line) :]
 
 
 @contextmanager
 def speaking(level: int) -> Iterator[NeverWaiting]:
     """Write the daemon's log to standard error, from a thread of its own, from ``level`` on."""
     logger = logging.getLogger("pbs_watch")
-    handler = NeverWaiting(journal=_to_the_journal())
+    handler = NeverWaiting(journal=standard_error.is_the_journal())
     logger.setLevel(level)
     trail.setLevel(logging.INFO)
     logger.addHandler(handler)
@@ -101,13 +104,3 @@ def speaking(level: int) -> Iterator[NeverWaiting]:
     finally:
         logger.removeHandler(handler)
         handler.end()
-
-
-def _to_the_journal() -> bool:
-    """Whether standard error is the journal itself (systemd.exec(5), JOURNAL_STREAM)."""
-    stream = os.environ.get("JOURNAL_STREAM", "")
-    try:
-        found = os.fstat(_STANDARD_ERROR)
-    except OSError:
-        return False
-    return stream == f"{found.st_dev}:{found.st_ino}"

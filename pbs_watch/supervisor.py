@@ -88,6 +88,13 @@ class Supervisor:
             self._tell("FDSTORE=1", f"FDNAME={name}", descriptors=descriptors, waiting=True)
         self._barrier()
 
+    def took(self, name: str) -> None:
+        """It need not keep any longer what was kept under ``name``.
+
+        It holds on to what it has handed out: a connection that we close would stay open.
+        """
+        self._tell("FDSTOREREMOVE=1", f"FDNAME={name}", waiting=True)
+
     def _barrier(self) -> None:
         """Wait until it has taken all that it was told: a dead process's words are not heard.
 

@@ -26,6 +26,9 @@ beyond = max([*given, len(given) + 3])
 high = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, beyond) for one in given]
 for number, one in enumerate(high):
     os.dup2(one, 3 + number)
+for one in given:
+    if one >= 3 + len(given):
+        os.close(one)
 os.environ["LISTEN_PID"] = os.environ["WATCHDOG_PID"] = str(os.getpid())
 os.execvp(sys.argv[2], sys.argv[2:])
 """
@@ -98,9 +101,6 @@ class Supervisor:
             env=environment(**variables),
             pass_fds=given,
         )
-        for _, one in self.stored:
-            os.close(one)
-        self.stored = []
         return self.process
 
     def _listen(self) -> None:
@@ -114,6 +114,8 @@ class Supervisor:
                 descriptors.frombytes(content)
             lines = data.decode().split("\n")
             self.told += lines
+            if "FDSTOREREMOVE=1" in lines:
+                self._forget(lines[1].removeprefix("FDNAME="))
             name = next((one.partition("=")[2] for one in lines if one.startswith("FDNAME=")), "")
             for one in descriptors:
                 if "FDSTORE=1" in lines:
@@ -121,6 +123,12 @@ class Supervisor:
                 else:
                     assert lines == ["BARRIER=1"]
                     os.close(one)
+
+    def _forget(self, name: str) -> None:
+        """As systemd does: what was handed out is kept until the daemon says that it need not."""
+        for stored in [one for one in self.stored if one[0] == name]:
+            self.stored.remove(stored)
+            os.close(stored[1])
 
     def tells(self, line: str) -> None:
         """Waits until the daemon has told a line."""

@@ -30,7 +30,6 @@ import resource
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from socket import MSG_NOSIGNAL
@@ -41,6 +40,7 @@ from typing import Literal
 from pbs_watch.answer import listen
 from pbs_watch.answer.conversation import Conversation, Lookup
 from pbs_watch.answer.latency import Latency
+from pbs_watch.answer.listeners import Listeners
 from pbs_watch.answer.socketmap import Aside, Socketmap
 from pbs_watch.answer.tcp_table import TcpTable
 from pbs_watch.answer.verdict import Verdict
@@ -53,12 +53,6 @@ _READ_SIZE = 8192
 
 # Connections served in one poll: with a whole turn for each some 50 ms of work.
 _BATCH = 128
-
-# Connections accepted in one poll: those that are open do not wait for a flood of new ones.
-_ACCEPT_BATCH = 256
-
-# Seconds without accepting after an error: a lookup is to be answered within a second.
-_ACCEPT_PAUSE = 0.1
 
 # Bytes discarded after the last reply.  A socket closed with unread bytes resets the connection,
 # and the client would lose the reply that tells it why.
@@ -118,23 +112,25 @@ class Server:
         self.waiting: list[Question] = []
         self._ask = lookup
         self._latency = latency
-        self._lookup = lookup if latency is None else self._timed
+        self._answered = 0
+        self._lookup = lookup if latency is None else self._counted
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
         self._live = Socketmap(answers, asides or {})
         self._allow_remote = allow_remote
         self._unix_mode = unix_mode
-        self._report = report
         self._connections: dict[int, Connection] = {}
         self._watched: dict[int, Callable[[], None]] = {}
-        self._listeners: list[socket.socket] = []
-        self._adopted: list[tuple[socket.socket, Protocol]] = []
-        self._socket_files: list[Path] = []
-        self._accept_again: float | None = None
-        self._accept_failed = False
         _raise_file_limit()
         self._now = monotonic()
         self._epoll = epoll()
+        self._listeners = Listeners(
+            self._epoll,
+            self._watched,
+            self._talk,
+            connections=self._connections.__len__,
+            report=report,
+        )
         # Reentrant: a signal handler may wake while the thread it interrupts does.
         self._closing = RLock()
         self._closed = False
@@ -145,36 +141,27 @@ class Server:
 
     def listen_tcp_table(self, where: str) -> str:
         """Listen on ``ADDRESS:PORT``; the address with the port that was bound. ListenError."""
-        return self._serve(listen.tcp(where, allow_remote=self._allow_remote), "tcp_table")
+        listener = listen.tcp(where, allow_remote=self._allow_remote)
+        return self._listeners.serve(listener, self._tcp_table)
 
     def listen_socketmap(self, where: str) -> str:
         """Listen on ``ADDRESS:PORT`` or ``unix:/PATH``; the address as bound. ListenError."""
         if not where.startswith(listen.UNIX):
-            return self._serve(listen.tcp(where, allow_remote=self._allow_remote), "socketmap")
+            listener = listen.tcp(where, allow_remote=self._allow_remote)
+            return self._listeners.serve(listener, self._socketmap)
         listener = listen.unix(where, self._unix_mode)
-        self._socket_files.append(Path(listener.getsockname()))
-        return self._serve(listener, "socketmap")
+        return self._listeners.serve(listener, self._socketmap, Path(listener.getsockname()))
 
     def stop_listening(self, where: str) -> None:
         """Listen there no more; ``where`` as it was returned.  Open connections stay."""
-        listener = next(one for one in self._listeners if listen.address(one) == where)
-        self.unwatch(listener.fileno())
-        self._listeners.remove(listener)
-        listener.close()
-        if where.startswith(listen.UNIX):
-            path = Path(where.removeprefix(listen.UNIX))
-            self._socket_files.remove(path)
-            self._remove(path)
+        self._listeners.stop(where)
 
     def listen_live(self, path: Path) -> None:
         """Listen on a socket for the daemon's own group, which may see its state.  ListenError.
 
         The path may be longer than a socket's address can be.
         """
-        listener = listen.beside(path, 0o660)
-        self._socket_files.append(path)
-        self._listeners.append(listener)
-        self.watch(listener.fileno(), partial(self._accept, listener, self._live))
+        self._listeners.serve(listen.beside(path, 0o660), self._live, path)
 
     def adopt(self, listener: socket.socket, protocol: Protocol) -> str:
         """Serve a listening socket that was handed over, and own it; its address.
@@ -182,12 +169,14 @@ class Server:
         Raises ListenError where it is not loopback and must be; the socket is then the caller's.
         """
         listen.adopt(listener, allow_remote=self._allow_remote)
-        self._adopted.append((listener, protocol))
-        return self._serve(listener, protocol)
+        return self._listeners.adopt(listener, self._wire(protocol))
+
+    def hand_back(self) -> list[tuple[socket.socket, Protocol]]:
+        """The listening sockets that were adopted, served no more and the caller's from now on."""
+        return [(one, self._protocol(wire)) for one, wire in self._listeners.hand_back()]
 
     def take_over(self, connection: socket.socket, protocol: Protocol) -> None:
         """Go on with an open connection that was handed over at rest, and own it."""
-        connection.settimeout(0)
         self._talk(connection, self._wire(protocol))
 
     def hand_over(self) -> list[tuple[socket.socket, Protocol]]:
@@ -202,16 +191,7 @@ class Server:
                 continue
             del self._connections[fd]
             self._epoll.unregister(fd)
-            name: Protocol = "socketmap" if wire is self._socketmap else "tcp_table"
-            found.append((connection.socket, name))
-        return found
-
-    def hand_back(self) -> list[tuple[socket.socket, Protocol]]:
-        """The listening sockets that were adopted, served no more and the caller's from now on."""
-        found, self._adopted = self._adopted, []
-        for listener, _ in found:
-            self.unwatch(listener.fileno())
-            self._listeners.remove(listener)
+            found.append((connection.socket, self._protocol(wire)))
         return found
 
     @property
@@ -230,10 +210,8 @@ class Server:
     def _wire(self, protocol: Protocol) -> Wire:
         return self._socketmap if protocol == "socketmap" else self._tcp_table
 
-    def _serve(self, listener: socket.socket, protocol: Protocol) -> str:
-        self._listeners.append(listener)
-        self.watch(listener.fileno(), partial(self._accept, listener, self._wire(protocol)))
-        return listen.address(listener)
+    def _protocol(self, wire: Wire) -> Protocol:
+        return "socketmap" if wire is self._socketmap else "tcp_table"
 
     @property
     def connections(self) -> int:
@@ -244,9 +222,7 @@ class Server:
 
     def poll(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds (None: for ever), then do all I/O that is ready."""
-        if self._accept_again is not None:
-            timeout = self._accept_after_pause(self._accept_again, timeout)
-        ready = self._epoll.poll(timeout, _BATCH)
+        ready = self._epoll.poll(self._listeners.wait(timeout), _BATCH)
         self._now = monotonic()
         heard, others = [], []
         for fd, events in ready:
@@ -270,6 +246,7 @@ class Server:
         # Measured: half again as many lookups/s as sending after each read.
         for connection in heard:
             self._say(connection)
+        self._time()
         # After the connections: an accepted one may get the number of one that was just closed.
         for fd in others:
             callback = self._watched.get(fd)
@@ -302,20 +279,11 @@ class Server:
         """Close everything and remove the socket files."""
         for connection in list(self._connections.values()):
             self._drop(connection)
-        for listener in self._listeners:
-            listener.close()
-        for path in self._socket_files:
-            self._remove(path)
+        self._listeners.close()
         self._epoll.close()
         with self._closing:
             self._closed = True
             os.close(self._alarm)
-
-    def _remove(self, path: Path) -> None:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            self._report(f"{path}: cannot be removed ({error.strerror}); remove it")
 
     # Questions
 
@@ -339,59 +307,28 @@ class Server:
                     self._latency.observe(self._now - question.arrived)
                 connection.unsent += connection.conversation.settle(decide(question.key))
                 self._say(connection)
+        self._time()
 
-    def _timed(self, key: bytes) -> Verdict | None:
+    def _counted(self, key: bytes) -> Verdict | None:
         """As the lookup does; a question's time ends when it is settled."""
         verdict = self._ask(key)
-        if verdict is not None and self._latency is not None:
-            self._latency.observe(monotonic() - self._now)
+        if verdict is not None:
+            self._answered += 1
         return verdict
+
+    def _time(self) -> None:
+        """All that was answered in this turn has taken as long as the turn, sending included."""
+        if self._answered and self._latency is not None:
+            self._latency.observe(monotonic() - self._now, self._answered)
+            self._answered = 0
 
     # Connections
 
-    def _accept(self, listener: socket.socket, wire: Wire) -> None:
-        for _ in range(_ACCEPT_BATCH):
-            try:
-                accepted, _peer = listener.accept()
-            except BlockingIOError:
-                if self._accept_failed:
-                    self._accept_failed = False
-                    self._report("accepting connections again")
-                return
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                self._pause_accepting(error)
-                return
-            accepted.settimeout(0)
-            self._talk(accepted, wire)
-
     def _talk(self, connection: socket.socket, wire: Wire) -> None:
+        connection.settimeout(0)
         fd = connection.fileno()
         self._connections[fd] = Connection(connection, Conversation(wire, self._lookup))
         self._epoll.register(fd, EPOLLIN)
-
-    def _pause_accepting(self, error: OSError) -> None:
-        """Let new connections wait in the kernel's queue: with EMFILE, epoll would spin."""
-        if not self._accept_failed:
-            self._accept_failed = True
-            self._report(
-                f"cannot accept connections: {error.strerror}; {len(self._connections)} are open, "
-                "raise LimitNOFILE if that is too few"
-            )
-        for listener in self._listeners:
-            self._epoll.modify(listener.fileno(), 0)
-        self._accept_again = self._now + _ACCEPT_PAUSE
-
-    def _accept_after_pause(self, when: float, timeout: float | None) -> float | None:
-        """Accept again if it is time; how long poll may wait if not."""
-        left = when - monotonic()
-        if left > 0:
-            return left if timeout is None else min(timeout, left)
-        self._accept_again = None
-        for listener in self._listeners:
-            self._epoll.modify(listener.fileno(), EPOLLIN)
-        return timeout
 
     def _read(self, connection: Connection) -> bool:
         """Take in what arrived; False: nothing did, or the connection is gone."""

@@ -121,7 +121,7 @@ def test_a_loop_that_stands_still_is_ill(monkeypatch: pytest.MonkeyPatch, where:
         assert get(where, "/healthz") == (503, "the daemon's loop does not answer\n")
         assert get(where)[0] == 503
     finally:
-        one.close()
+        one.close().join()
     assert len(asked) == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ def test_open_connections_see_nothing_of_a_restart(supervise: Supervise, log: Lo
     assert {relay(one, A) for one in maps} == {netstring(b"OK OK")}
     for _ in range(2):
         daemon.restart()
-        assert len(daemon.stored) == 0, "they were handed on"
+        assert daemon.stored == [], "they were handed on"
         assert {one.ask(A) for one in tables} == {OK}
         assert {one.ask(B) for one in tables} == {NO}
         assert {relay(one, A) for one in maps} == {netstring(b"OK OK")}
@@ -153,6 +154,19 @@ def test_restarts_under_load_lose_no_lookup(supervise: Supervise, log: Log) -> N
     assert {reply for key, reply in replies if key == A} == {OK}
     assert {reply for key, reply in replies if key == B} == {NO}
     assert slowest[0] < 3  # a second, and what a busy machine adds
+
+
+def test_a_connection_that_was_handed_on_ends_with_its_client(
+    supervise: Supervise, log: Log
+) -> None:
+    log.write(login(A))
+    daemon = supervise()
+    connection = daemon.connect()
+    assert connection.ask(A) == OK
+    daemon.restart()
+    assert connection.ask(A) == OK
+    connection.socket.shutdown(socket.SHUT_WR)
+    assert connection.hear() == b"", "nobody else holds it open"
 
 
 def test_half_a_request_is_not_handed_on(supervise: Supervise, log: Log) -> None:

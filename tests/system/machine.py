@@ -33,6 +33,7 @@ rm -f etc/machine-id usr/sbin/policy-rc.d etc/systemd/system/*.wants/*
 : >etc/machine-id
 rm -rf opt/pbs-watch var/log/journal var/log/mail.log* var/lib/pbs-watch* etc/pbs-watch
 cp -r {home}/above/. .
+/usr/bin/python3 -m compileall -q opt/pbs-watch
 exec systemd-nspawn --quiet --register=no --keep-unit --link-journal=no --private-network \\
   --bind={home}/share:/share --directory={home}/root \\
   --boot -- --unit=story.target --show-status=no --log-target=null

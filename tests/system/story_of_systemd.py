@@ -76,6 +76,11 @@ def ask(address: str, connection: socket.socket | None = None) -> bytes:
             asked.close()
 
 
+def ask_nothing(connection: socket.socket) -> bytes:
+    connection.settimeout(10)
+    return connection.recv(4096)
+
+
 def ask_relay(address: str) -> bytes:
     with socket.socket(socket.AF_UNIX) as asked:
         asked.settimeout(10)
@@ -192,7 +197,21 @@ def restarting() -> dict[str, Any]:
             took.append(time.monotonic() - began)
             pids.append(main_pid())
             time.sleep(0.3)
-    return {**vars(seen), "took": took, "processes": len(set(pids))}
+    with socket.create_connection(("127.0.0.1", PORT), 10) as connection:
+        ask(GRANTED, connection)
+        run("systemctl", "restart", "pbs-watch.service")
+        after = ask(GRANTED, connection)
+        connection.shutdown(socket.SHUT_WR)
+        ended = ask_nothing(connection)
+    stored = show("pbs-watch.service", "NFileDescriptorStore")
+    return {
+        **vars(seen),
+        "took": took,
+        "processes": len(set(pids)),
+        "after": after.decode(),
+        "ended_by_client": ended.decode(),
+        "stored": stored,
+    }
 
 
 def killing() -> dict[str, Any]:
@@ -307,8 +326,12 @@ def ready_in() -> dict[str, Any]:
 
 
 def stopping() -> dict[str, Any]:
-    run("systemctl", "stop", "pbs-watch.socket", "pbs-watch.service")
+    with socket.create_connection(("127.0.0.1", PORT), 10) as connection:
+        assert ask(GRANTED, connection) == OK
+        run("systemctl", "stop", "pbs-watch.socket", "pbs-watch.service")
+        ended = ask(GRANTED, connection)
     return {
+        "ended": ended.decode(),
         "state": show("pbs-watch.service", "ActiveState"),
         "result": show("pbs-watch.service", "Result"),
         "relay": RELAY.exists(),

@@ -55,6 +55,9 @@ def test_restarts_are_not_seen_by_anybody(seen: dict[str, Any]) -> None:
     assert told["wrong"] == told["refused"] == []
     assert told["ended"] == 0, "open connections go from one daemon to the next"
     assert max(told["slowest"], told["slowest_new"]) < SOON
+    assert told["after"] == "200 OK\n"
+    assert told["ended_by_client"] == "", "systemd holds no connection open"
+    assert told["stored"] == "0"
 
 
 def test_a_crash_ends_open_connections_and_refuses_none(seen: dict[str, Any]) -> None:
@@ -96,7 +99,8 @@ def test_a_broken_start_answers_trouble_until_it_is_mended(seen: dict[str, Any])
 
 def test_the_journal_gets_levels(seen: dict[str, Any]) -> None:
     levels = {(level, message[:12]) for level, message in seen["journal"]["priorities"]}
-    assert ("3", "not reloaded") in levels
+    assert ("3", "not reloaded") in levels, "by the daemon"
+    assert ("3", "pbs-watch: /") in levels, "by pbs-watch reload"
     assert ("4", "what kept th") in levels
     assert ("6", '{"time": "20') in levels
 
@@ -114,7 +118,8 @@ def test_failing_again_and_again_closes_no_port(seen: dict[str, Any]) -> None:
 
 
 def test_a_stop_leaves_nothing(seen: dict[str, Any]) -> None:
-    assert seen["stopping"] == {"state": "inactive", "result": "success", "relay": False}
+    stopped = {"ended": "", "state": "inactive", "result": "success", "relay": False}
+    assert seen["stopping"] == stopped
 
 
 @pytest.fixture
