@@ -8,14 +8,16 @@ to the mail server.  Nobody else waits, and where the mail server runs on anothe
 network namespace of its own, nobody does.
 
 Nothing here blocks but the kernel's answer, 12 ms where there are 15,000 connections, and that
-takes a tenth of the loop's time at most: who is not known to be connected waits until it may be
-asked again, and no longer.  Where the kernel does not answer, nobody waits, and that is said.  A
-limited number of questions wait: beyond it a miss is answered at once.
+takes a tenth of the loop's time at most: who is not known to be connected waits until it was asked
+twice, and no longer.  Where the kernel does not answer, as it may for a moment while connections
+come and go in floods, every miss waits, and that is said.  A limited number of questions wait:
+beyond it a miss is answered at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from time import thread_time
 
 from pbs_watch.answer.lookup import Lookup
@@ -32,6 +34,21 @@ when the log has grown takes a millisecond or two."""
 _SHARE = 10
 """Times as long as the kernel's last answer took, in the time of this thread, until the next."""
 
+_LOOKS = 2
+"""Looks that must miss an address: a connection that lives can be missing from one (kernel.py)."""
+
+
+@dataclass(slots=True)
+class _Undecided:
+    """A question that came after the kernel's last answer, from an address that had no connection.
+
+    ``missed``: the looks since then in which it had none.
+    """
+
+    question: Question
+    address: bytes
+    missed: int = 0
+
 
 class Waits:
     """The misses that wait; none do where ``miss_wait`` is off.  Raises ConfigError."""
@@ -46,8 +63,7 @@ class Waits:
         self._connected: frozenset[bytes] = frozenset()
         """The addresses that had a connection when the kernel was asked last."""
         self._ask_again = 0.0
-        self._undecided: list[tuple[Question, bytes]] = []
-        """Questions that came since then, of addresses that had none."""
+        self._undecided: list[_Undecided] = []
         self._waiting: list[Question] = []
 
     @property
@@ -73,24 +89,29 @@ class Waits:
             elif address in self._connected:
                 self._waiting.append(question)
             else:
-                self._undecided.append((question, address))
-        return at_once + self._decided(now)
+                self._undecided.append(_Undecided(question, address))
+        return at_once + self._strangers(now)
 
     def ready(self, now: float, *, grown: bool) -> list[Question]:
         """Take out the questions that have waited long enough.
 
         And, where the log has ``grown``, those whose login has come.
         """
-        found = self._decided(now)
+        found = self._strangers(now)
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            over = self._late(one, now) or (grown and self._lookup.missing(one.key) is None)
-            (found if over else self._waiting).append(one)
+            (found if self._over(one, now, grown=grown) else self._waiting).append(one)
+        undecided, self._undecided = self._undecided, []
+        for other in undecided:
+            if self._over(other.question, now, grown=grown):
+                found.append(other.question)
+            else:
+                self._undecided.append(other)
         return found
 
     def take(self) -> list[Question]:
         """Take out all questions."""
-        found = self._waiting + [one for one, _ in self._undecided]
+        found = self._waiting + [one.question for one in self._undecided]
         self._waiting, self._undecided = [], []
         return found
 
@@ -102,27 +123,36 @@ class Waits:
     def _late(self, question: Question, now: float) -> bool:
         return now - question.arrived >= self._longest
 
-    def _decided(self, now: float) -> list[Question]:
-        """Take out the questions that need not wait, if the kernel may be asked again."""
-        if not self._undecided or now < self._ask_again:
-            return []
-        self._ask(now)
-        found: list[Question] = []
-        for one, address in self._undecided:
-            # Its login may have come meanwhile.
-            waits = address in self._connected and self._lookup.missing(one.key) is not None
-            (self._waiting if waits else found).append(one)
-        self._undecided = []
-        return found
+    def _over(self, question: Question, now: float, *, grown: bool) -> bool:
+        return self._late(question, now) or (grown and self._lookup.missing(question.key) is None)
 
-    def _ask(self, now: float) -> None:
+    def _strangers(self, now: float) -> list[Question]:
+        """Take out the questions of whose addresses the kernel knows no connection."""
+        if not self._undecided or now < self._ask_again or not self._ask(now):
+            return []
+        strangers: list[Question] = []
+        undecided, self._undecided = self._undecided, []
+        for one in undecided:
+            one.missed += 1
+            if one.address in self._connected:
+                self._waiting.append(one.question)
+            elif one.missed >= _LOOKS:
+                strangers.append(one.question)
+            else:
+                self._undecided.append(one)
+        return strangers
+
+    def _ask(self, now: float) -> bool:
+        """Ask the kernel; whether it has answered."""
         if self._kernel is None:
-            return
+            return False
         began = thread_time()
         try:
             known = self._kernel.look().known
         except SourceError as error:
-            known = frozenset()
-            self._notices.warn("miss_wait", f"{error}; no miss waits for its login")
+            self._notices.warn("miss_wait", f"{error}; every miss waits for a login")
+            return False
+        finally:
+            self._ask_again = now + _SHARE * (thread_time() - began)
         self._connected = frozenset(address for address, _ in known)
-        self._ask_again = now + _SHARE * (thread_time() - began)
+        return True
