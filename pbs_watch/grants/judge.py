@@ -171,12 +171,7 @@ def _end(event: End, policy: Policy, now: float, into: Changes, place: tuple[int
     if (event.seconds or 0) > MEMORY:
         return "stale"
     began = time - (event.seconds or 0)
-    if event.renew:
-        expires = time + policy.window_of(event)
-    elif event.seconds is not None:
-        expires = began + policy.window_of(event)
-    else:
-        return "ends"
+    expires = policy.until(event, now)
     if expires > now:
         address = policy.granted(event.address)
         into.login(
