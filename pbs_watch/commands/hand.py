@@ -16,7 +16,7 @@ from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
 from pbs_watch.escape import meant, shown
 from pbs_watch.grants import hand
-from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
+from pbs_watch.grants.address import canonical, network, overlap, prefix, widened
 from pbs_watch.grants.anew import old_maps
 from pbs_watch.grants.copy import ordering
 from pbs_watch.grants.orders import WIDEST, Allow, Bar
@@ -78,7 +78,9 @@ def unblock(arguments: argparse.Namespace) -> int:
         wider = None
         if order.subject == "network":
             first = order.name.partition(b"/")[0]
-            wider = grants.obey().blocked(first, time.time())
+            orders, now = grants.obey(), time.time()
+            # Where a network is granted as one, a block of any of its addresses holds all.
+            wider = orders.blocked(first, now) or orders.blocked(_together(config, order), now)
     if ended:
         print(f"{_named(order)} is blocked no more; logins from now on grant again")
     else:
@@ -145,9 +147,10 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
     unknown = order.subject == "user" and not struck.logins + struck.sessions
     if unknown:
         print("the map knows no login of that user now: look at the name in pbs-watch list")
-    if config.prefix < IPV6_BITS and b":" in order.name and b"/" not in order.name:
-        network = widened(order.name, config.prefix).decode()
-        print(f"the addresses of {network} are granted as one, and lost their grant together")
+    together = _together(config, order)
+    if together != order.name and (struck.addresses or what == "block"):
+        done = "lost their grant" if struck.addresses else "are blocked"
+        print(f"the addresses of {together.decode()} are granted as one, and {done} together")
     for one in left[:_MOST]:
         print(f"still allowed: {_allow(one)}; revoke that too")
     if len(left) > _MOST:
@@ -176,6 +179,12 @@ def _goes_on(one: GoesOn) -> str:
         return f"{one.address.decode()} may relay all the same: allowed as {_allow(one.allow)}"
     users = ", ".join(shown(user) or "somebody" for user in one.users)
     return f"{one.address.decode()} may relay all the same: {users} logged in there too"
+
+
+def _together(config: Config, order: Bar) -> bytes:
+    """The name of an order, or the network that is granted with its address."""
+    single = order.subject == "network" and b"/" not in order.name
+    return widened(order.name, config.prefix) if single else order.name
 
 
 def _struck(struck: Struck) -> str:

@@ -350,6 +350,32 @@ def test_an_address_of_a_network_that_is_granted_as_one(start: Start, log: Log) 
     assert daemon.ask("2001:db8::2") == NO
 
 
+def test_what_is_said_where_a_network_is_granted_as_one(start: Start, log: Log) -> None:
+    daemon = start("--prefix", "64")
+    config = log.path.with_name("config")
+    config.write_text("prefix = 64\n")
+
+    def by_hand(*words: str) -> Ended:
+        return command(*words, "--config", config, "--map", daemon.map)
+
+    ended = by_hand("block", "2001:db8::1", "--for", "1h")
+    assert ended.lines[0].endswith(": there was nothing to end")
+    assert ended.lines[1:] == [
+        "the addresses of 2001:db8::/64 are granted as one, and are blocked together"
+    ]
+    ended = by_hand("unblock", "2001:db8::2")
+    assert ended.status == 1
+    assert ended.lines[0] == "2001:db8::2 has no block of its own"
+    assert ended.lines[1].startswith("but 2001:db8::1 is blocked until ")
+    assert by_hand("unblock", "2001:db8::1").status == 0
+    log.write(login("2001:db8::1"))
+    assert daemon.ask("2001:db8::2") == OK
+    until(lambda: daemon.get("2001:db8::2") == 0, "committed")
+    assert by_hand("revoke", "2001:db8::3").lines[1:] == [
+        "the addresses of 2001:db8::/64 are granted as one, and lost their grant together"
+    ]
+
+
 # expire and forget
 
 
