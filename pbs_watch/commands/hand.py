@@ -19,7 +19,7 @@ from pbs_watch.grants import hand
 from pbs_watch.grants.address import canonical, network, overlap, prefix, widened
 from pbs_watch.grants.anew import old_maps
 from pbs_watch.grants.copy import ordering
-from pbs_watch.grants.orders import WIDEST, Allow, Bar
+from pbs_watch.grants.orders import LONGEST_NOTE, WIDEST, Allow, Bar
 from pbs_watch.grants.owner import unless_owned
 from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
@@ -49,7 +49,7 @@ def allow(arguments: argparse.Namespace) -> int:
         until = None
     elif arguments.length is not None:
         until = now + _length(arguments.length)
-    order = Allow(subject, now, until, arguments.note or "")
+    order = Allow(subject, now, until, _note(arguments))
     with ordering(config.map, config.retention) as grants:
         hand.allow(grants, order, operator())
     print(f"{subject.decode()} may relay {_until(until)}")
@@ -235,10 +235,18 @@ def _subject(config: Config, arguments: argparse.Namespace, since: float, until:
     """What is to be barred; raises :class:`UsageError` unless it is one thing."""
     if (arguments.subject is None) == (arguments.user is None):
         raise UsageError("name an address or network, or a user with --user")
-    note = getattr(arguments, "note", None) or ""
+    note = _note(arguments)
     if arguments.user is not None:
         return Bar("user", config.user(_bytes(arguments.user)), since, until, note)
     return Bar("network", _network(arguments.subject), since, until, note)
+
+
+def _note(arguments: argparse.Namespace) -> str:
+    note: str = getattr(arguments, "note", None) or ""
+    length = len(note.encode("utf-8", "surrogateescape"))
+    if length > LONGEST_NOTE:
+        raise UsageError(f"--note: {length:,} bytes; write at most {LONGEST_NOTE}")
+    return note
 
 
 def _network(text: str) -> bytes:

@@ -497,10 +497,10 @@ def test_users_of_any_bytes(daemon: Daemon, log: Log) -> None:
 
 ODD = [
     b"lat\xe9",
-    b"EXAMPLE\\bob",
-    b"EXAMPLE\\x41b",
+    b"example\\bob",
+    b"example\\x61b",
     b"\\\\",
-    b"a\x1b[2J",
+    b"a\x1b[2j",
     "\u200b\u20ac".encode(),
     b"\\",
 ]
@@ -512,7 +512,7 @@ def test_a_name_is_taken_as_it_is_shown(path: Path, user: bytes) -> None:
     changes = Changes(orders=grants.obey().version)
     changes.login(b"198.18.0.1", grant(time.time() + 60, time.time() - 9, user, b"pop3d"))
     # No other name is shown the same.
-    others = {*ODD, b"lat\\xe9", b"EXAMPLE\\Ab", b"\xe2\x82\xac"} - {user}
+    others = {*ODD, b"lat\\xe9", b"example\\ab", b"\xe2\x82\xac"} - {user}
     for number, other in enumerate(others, 2):
         changes.login(
             b"198.18.0.%d" % number, grant(time.time() + 60, time.time() - 9, other, b"pop3d")
@@ -543,6 +543,18 @@ def test_a_user_who_is_not_known_is_told(path: Path) -> None:
 
 
 # Wrong uses
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("allow", "198.18.0.1"), ("block", "198.18.0.1", "--for", "1h"), ("revoke", "198.18.0.1")],
+)
+def test_a_note_is_no_book(path: Path, words: tuple[str, ...]) -> None:
+    before = (path / "data.mdb").read_bytes()
+    said = refused(*words, "--note", "x" * 100_000, "--map", path)
+    assert said == "--note: 100,000 bytes; write at most 500"
+    assert (path / "data.mdb").read_bytes() == before
+    assert command(*words, "--note", "\u00fc" * 250, "--map", path).status == 0
 
 
 @pytest.mark.parametrize("name", ["revoke", "block", "unblock"])

@@ -36,6 +36,7 @@ PURE = {
     "answer/wire",
     "audit",
     "commands/display",
+    "commands/reasons",
     "commands/state",
     "exchange/authpfix",
     "exchange/formats",
