@@ -50,9 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A user name that the terminal's encoding lacks is no reason to end.
             sys.stdout.reconfigure(errors="backslashreplace")
         words = sys.argv[1:] if argv is None else argv
+        if sys.stdout is None and words[:1] != ["run"]:
+            # Its number may be another file's by now: nothing is begun.
+            raise UsageError("standard output is closed; let it go somewhere, such as >/dev/null")
         arguments = parser(words[0] if words else "").parse_args(words)
         status: int = arguments.command(arguments)
-        if sys.stdout is not None:
+        if sys.stdout is not None:  # but for the daemon
             sys.stdout.flush()
     except PatternError as error:
         _complain(error)

@@ -100,9 +100,9 @@ class Notices:
 
     def count(self, kind: str, times: int, text: str) -> None:
         """Say how many of something there were since that was said last: a number and ``text``."""
-        held = self._held_back(kind, text, times)
+        held = self._held_back(kind, f"{self._held.get(kind, 0) + times:,} {text}", times)
         if held is not None:
-            log.warning("%s %s", f"{held:,}", text)
+            log.warning("%s", self.last)
 
     def _held_back(self, kind: str, text: str, times: int) -> int | None:
         """How many there are to be told of, if it is time to tell."""

@@ -55,6 +55,8 @@ class Trail:
             self._warn(reason, event)
         if self.form is None:
             return
+        now = time()
+        until = policy.until(event, now) if word in {"granted", "ended"} else 0.0
         self._write(
             word,
             event.time,
@@ -62,7 +64,8 @@ class Trail:
             user=event.user,
             service=event.service,
             host=event.host or None,
-            until=min(event.time, time()) + policy.window_of(event) if word == "granted" else None,
+            # An end that proves a login grants, most often; a login grants at least by its session.
+            until=until if word == "granted" or until > now else None,
             reason=reason if word in {"refused", "alarm"} else None,
             source=source,
             offset=event.offset,

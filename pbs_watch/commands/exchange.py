@@ -175,17 +175,10 @@ def _content(path: Path) -> bytes:
 
 def _told(taken: Taken, left_out: Mapping[str, int]) -> str:
     """What an import did, in one line."""
-    counts = [
-        (taken.orders, "orders"),
-        (taken.logins, "logins"),
-        (taken.sessions, "open sessions"),
-        (taken.others, "remembered"),
-    ]
-    done = ", ".join(f"{number:,} {what}" for number, what in counts if number) or "nothing"
     left = [
         *((number, why) for why, number in sorted(left_out.items())),
         (taken.void, "void by orders here"),
         (taken.opposed, "against an order here"),
     ]
     out = ", ".join(f"{number:,} {why}" for number, why in left if number)
-    return f"imported: {done}" + (f"; left out: {out}" if out else "")
+    return f"imported: {taken.told()}" + (f"; left out: {out}" if out else "")

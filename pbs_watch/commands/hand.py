@@ -16,10 +16,10 @@ from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
 from pbs_watch.escape import meant, shown
 from pbs_watch.grants import hand
-from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
+from pbs_watch.grants.address import canonical, network, overlap, prefix, widened
 from pbs_watch.grants.anew import old_maps
 from pbs_watch.grants.copy import ordering
-from pbs_watch.grants.orders import WIDEST, Allow, Bar
+from pbs_watch.grants.orders import LONGEST_NOTE, WIDEST, Allow, Bar
 from pbs_watch.grants.owner import unless_owned
 from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
@@ -49,7 +49,7 @@ def allow(arguments: argparse.Namespace) -> int:
         until = None
     elif arguments.length is not None:
         until = now + _length(arguments.length)
-    order = Allow(subject, now, until, arguments.note or "")
+    order = Allow(subject, now, until, _note(arguments))
     with ordering(config.map, config.retention) as grants:
         hand.allow(grants, order, operator())
     print(f"{subject.decode()} may relay {_until(until)}")
@@ -78,7 +78,9 @@ def unblock(arguments: argparse.Namespace) -> int:
         wider = None
         if order.subject == "network":
             first = order.name.partition(b"/")[0]
-            wider = grants.obey().blocked(first, time.time())
+            orders, now = grants.obey(), time.time()
+            # Where a network is granted as one, a block of any of its addresses holds all.
+            wider = orders.blocked(first, now) or orders.blocked(_together(config, order), now)
     if ended:
         print(f"{_named(order)} is blocked no more; logins from now on grant again")
     else:
@@ -145,9 +147,10 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
     unknown = order.subject == "user" and not struck.logins + struck.sessions
     if unknown:
         print("the map knows no login of that user now: look at the name in pbs-watch list")
-    if config.prefix < IPV6_BITS and b":" in order.name and b"/" not in order.name:
-        network = widened(order.name, config.prefix).decode()
-        print(f"the addresses of {network} are granted as one, and lost their grant together")
+    together = _together(config, order)
+    if together != order.name and (struck.addresses or what == "block"):
+        done = "lost their grant" if struck.addresses else "are blocked"
+        print(f"the addresses of {together.decode()} are granted as one, and {done} together")
     for one in left[:_MOST]:
         print(f"still allowed: {_allow(one)}; revoke that too")
     if len(left) > _MOST:
@@ -176,6 +179,12 @@ def _goes_on(one: GoesOn) -> str:
         return f"{one.address.decode()} may relay all the same: allowed as {_allow(one.allow)}"
     users = ", ".join(shown(user) or "somebody" for user in one.users)
     return f"{one.address.decode()} may relay all the same: {users} logged in there too"
+
+
+def _together(config: Config, order: Bar) -> bytes:
+    """The name of an order, or the network that is granted with its address."""
+    single = order.subject == "network" and b"/" not in order.name
+    return widened(order.name, config.prefix) if single else order.name
 
 
 def _struck(struck: Struck) -> str:
@@ -226,10 +235,18 @@ def _subject(config: Config, arguments: argparse.Namespace, since: float, until:
     """What is to be barred; raises :class:`UsageError` unless it is one thing."""
     if (arguments.subject is None) == (arguments.user is None):
         raise UsageError("name an address or network, or a user with --user")
-    note = getattr(arguments, "note", None) or ""
+    note = _note(arguments)
     if arguments.user is not None:
         return Bar("user", config.user(_bytes(arguments.user)), since, until, note)
     return Bar("network", _network(arguments.subject), since, until, note)
+
+
+def _note(arguments: argparse.Namespace) -> str:
+    note: str = getattr(arguments, "note", None) or ""
+    length = len(note.encode("utf-8", "surrogateescape"))
+    if length > LONGEST_NOTE:
+        raise UsageError(f"--note: {length:,} bytes; write at most {LONGEST_NOTE}")
+    return note
 
 
 def _network(text: str) -> bytes:

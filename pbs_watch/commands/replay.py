@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pbs_watch.commands.display import REFUSED
 from pbs_watch.commands.forms import counted
+from pbs_watch.commands.reasons import REASONS
 from pbs_watch.commands.settings import chain_of, settings
 from pbs_watch.config import Config
 from pbs_watch.durations import epoch, local
@@ -114,7 +114,7 @@ def _summary(replayed: Replayed, granted: int) -> None:
     refused = {**judged.refused, "suspect": counts.suspect}
     for reason, count in refused.items():
         if count:
-            print(f"{count:,} refused: {REFUSED[reason]}")
+            print(f"{count:,} refused: {REASONS[reason].many}")
     if judged.alarms:
         print(f"{counted(judged.alarms, 'login')} granted though they exceed a limit")
     if counts.near:

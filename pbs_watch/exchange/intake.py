@@ -14,7 +14,7 @@ same parcel twice is the same as once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pbs_watch.errors import MapError
 from pbs_watch.exchange.parcel import Parcel
@@ -46,6 +46,16 @@ class Taken:
     void: int = 0
     opposed: int = 0
 
+    def told(self) -> str:
+        """How much of what was put there, in words."""
+        counts = [
+            (self.orders, "orders"),
+            (self.logins, "logins"),
+            (self.sessions, "open sessions"),
+            (self.others, "remembered"),
+        ]
+        return ", ".join(f"{number:,} {what}" for number, what in counts if number) or "nothing"
+
 
 def take(grants: Map, parcel: Parcel, act: Act) -> Taken:
     """Put ``parcel`` into the map; raises :class:`MapError`.
@@ -70,7 +80,7 @@ def _take(grants: Map, parcel: Parcel, act: Act) -> Taken:
         _put_past(grants, parcel, taken)
         _put_refusals(grants, parcel, taken)
     with grants.changing() as tables:
-        written(tables, act, hand.due(grants, act.time))
+        written(tables, replace(act, note=taken.told()), hand.due(grants, act.time))
     return taken
 
 

@@ -15,7 +15,7 @@ from pbs_watch.grants import rows
 from pbs_watch.grants.address import NETWORK_BITS, literal, number, widened
 from pbs_watch.grants.changes import Grant, Hold, Refusal, RefusalKey, SessionKey
 from pbs_watch.grants.judge import ALL_REASONS
-from pbs_watch.grants.orders import Allow, Bar
+from pbs_watch.grants.orders import LONGEST_NOTE, Allow, Bar
 
 
 def read(name: str, data: bytes, *, force: bool = False, fold: bool = False) -> Parcel:
@@ -189,7 +189,8 @@ def _string(row: Any, name: str) -> str:
 
 def _note(row: Any) -> str:
     note = _string(row, "note")
-    note.encode("utf-8", "surrogateescape")
+    if len(note.encode("utf-8", "surrogateescape")) > LONGEST_NOTE:
+        raise ValueError(f"note is longer than {LONGEST_NOTE} bytes")
     return note
 
 

@@ -194,12 +194,7 @@ def _end(event: End, now: float, court: _Court) -> str:
     if (event.seconds or 0) > MEMORY:
         return "stale"
     began = time - (event.seconds or 0)
-    if event.renew:
-        expires = time + policy.window_of(event)
-    elif event.seconds is not None:
-        expires = began + policy.window_of(event)
-    else:
-        return "ends"
+    expires = policy.until(event, now)
     if expires > now and expires > court.horizon:
         address = policy.granted(event.address)
         place = (*court.place, event.offset)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pbs_watch.grants.address import IPV6_BITS, Networks, widened
-from pbs_watch.grants.events import Event
+from pbs_watch.grants.events import End, Event
 
 OverLimit = Literal["alarm", "refuse"]
 Witness = Literal["off", "hold", "alarm", "require"]
@@ -60,6 +60,16 @@ class Policy:
         """The event, of the user by the one name that he has where case does not matter."""
         user = event.user.lower()
         return event if user == event.user else event._replace(user=user)
+
+    def until(self, event: Event, now: float) -> float:
+        """When the window ends that ``event`` grants at ``now``; 0.0: it grants none."""
+        time = min(event.time, now)
+        if isinstance(event, End) and not event.renew:
+            # It proves the login, where it tells when that was.
+            if event.seconds is None:
+                return 0.0
+            time -= event.seconds
+        return time + self.window_of(event)
 
     @property
     def remembers(self) -> bool:

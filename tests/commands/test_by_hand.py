@@ -350,6 +350,32 @@ def test_an_address_of_a_network_that_is_granted_as_one(start: Start, log: Log) 
     assert daemon.ask("2001:db8::2") == NO
 
 
+def test_what_is_said_where_a_network_is_granted_as_one(start: Start, log: Log) -> None:
+    daemon = start("--prefix", "64")
+    config = log.path.with_name("config")
+    config.write_text("prefix = 64\n")
+
+    def by_hand(*words: str) -> Ended:
+        return command(*words, "--config", config, "--map", daemon.map)
+
+    ended = by_hand("block", "2001:db8::1", "--for", "1h")
+    assert ended.lines[0].endswith(": there was nothing to end")
+    assert ended.lines[1:] == [
+        "the addresses of 2001:db8::/64 are granted as one, and are blocked together"
+    ]
+    ended = by_hand("unblock", "2001:db8::2")
+    assert ended.status == 1
+    assert ended.lines[0] == "2001:db8::2 has no block of its own"
+    assert ended.lines[1].startswith("but 2001:db8::1 is blocked until ")
+    assert by_hand("unblock", "2001:db8::1").status == 0
+    log.write(login("2001:db8::1"))
+    assert daemon.ask("2001:db8::2") == OK
+    until(lambda: daemon.get("2001:db8::2") == 0, "committed")
+    assert by_hand("revoke", "2001:db8::3").lines[1:] == [
+        "the addresses of 2001:db8::/64 are granted as one, and lost their grant together"
+    ]
+
+
 # expire and forget
 
 
@@ -471,10 +497,10 @@ def test_users_of_any_bytes(daemon: Daemon, log: Log) -> None:
 
 ODD = [
     b"lat\xe9",
-    b"EXAMPLE\\bob",
-    b"EXAMPLE\\x41b",
+    b"example\\bob",
+    b"example\\x61b",
     b"\\\\",
-    b"a\x1b[2J",
+    b"a\x1b[2j",
     "\u200b\u20ac".encode(),
     b"\\",
 ]
@@ -486,7 +512,7 @@ def test_a_name_is_taken_as_it_is_shown(path: Path, user: bytes) -> None:
     changes = Changes(orders=grants.obey().version)
     changes.login(b"198.18.0.1", grant(time.time() + 60, time.time() - 9, user, b"pop3d"))
     # No other name is shown the same.
-    others = {*ODD, b"lat\\xe9", b"EXAMPLE\\Ab", b"\xe2\x82\xac"} - {user}
+    others = {*ODD, b"lat\\xe9", b"example\\ab", b"\xe2\x82\xac"} - {user}
     for number, other in enumerate(others, 2):
         changes.login(
             b"198.18.0.%d" % number, grant(time.time() + 60, time.time() - 9, other, b"pop3d")
@@ -517,6 +543,18 @@ def test_a_user_who_is_not_known_is_told(path: Path) -> None:
 
 
 # Wrong uses
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("allow", "198.18.0.1"), ("block", "198.18.0.1", "--for", "1h"), ("revoke", "198.18.0.1")],
+)
+def test_a_note_is_no_book(path: Path, words: tuple[str, ...]) -> None:
+    before = (path / "data.mdb").read_bytes()
+    said = refused(*words, "--note", "x" * 100_000, "--map", path)
+    assert said == "--note: 100,000 bytes; write at most 500"
+    assert (path / "data.mdb").read_bytes() == before
+    assert command(*words, "--note", "\u00fc" * 250, "--map", path).status == 0
 
 
 @pytest.mark.parametrize("name", ["revoke", "block", "unblock"])

@@ -38,6 +38,7 @@ PURE = {
     "answer/wire",
     "audit",
     "commands/display",
+    "commands/reasons",
     "commands/state",
     "doctor/courier",
     "doctor/daemon",

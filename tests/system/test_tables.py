@@ -98,6 +98,20 @@ class TestTypes:
             follower.kill()
 
 
+def test_a_table_that_is_removed_is_written_again(map_: Path, place: Path) -> None:
+    grant(map_, "198.18.0.1")
+    follower = Follower(map_, "hash", place)
+    file = place.with_name("relay.db")
+    try:
+        for _ in range(2):
+            follower.until(file.exists, "the table")
+            assert said("hash", place, "198.18.0.1") == "OK"
+            file.unlink()
+        follower.until(file.exists, "the table once more")
+    finally:
+        follower.kill()
+
+
 class Follower:
     """``export --table --follow`` in a process of its own."""
 
