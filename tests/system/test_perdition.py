@@ -37,7 +37,7 @@ class Site:
 def _perdition(host: Host) -> None:
     """Users of even numbers have their mailbox on the first server, the others on the second."""
     popmap = host.path("/run/popmap.re")
-    popmap.write_text(f"[02468]$: {LINKS[0][1]}\n[13579]$: {LINKS[1][1]}\n")
+    popmap.write_text(f"^.*[02468]$: {LINKS[0][1]}\n^.*[13579]$: {LINKS[1][1]}\n")
     for name, port in (("pop3", 110), ("imap4", 143)):
         host.launch(
             *(f"perdition.{name}", "--config_file", "/dev/null", "--ssl_mode", "none"),
