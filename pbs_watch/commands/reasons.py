@@ -53,3 +53,8 @@ REASONS: Mapping[str, Reason] = {
         "beyond the relay limit", "the user relayed more than he may (relay_limit)"
     ),
 }
+
+
+def why_refused(reason: str) -> str:
+    """Why one line was refused; a reason that another version has names itself."""
+    return REASONS[reason].one if reason in REASONS else reason

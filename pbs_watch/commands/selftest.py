@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pbs_watch.answer.client import NobodyAnswersError
-from pbs_watch.commands.display import REFUSED
+from pbs_watch.commands.reasons import why_refused
 from pbs_watch.commands.settings import formats_of, operator, settings
 from pbs_watch.commands.state import State, safe_text, taken
 from pbs_watch.commands.status import told
@@ -166,7 +166,7 @@ def _grantable(config: Config, state: State) -> tuple[Marked, str]:
         if not reason:
             return marked, ""
     text = CURES.get(reason, "")
-    return marked, f"the login would be refused: {REFUSED.get(reason, reason)}; {text}"
+    return marked, f"the login would be refused: {why_refused(reason)}; {text}"
 
 
 def _refused(config: Config, marked: Marked, orders: Orders) -> str:
@@ -188,7 +188,7 @@ def _diagnosis(path: Path, before: State | None) -> str:
         return "the daemon does not answer any more: look at what it said"
     for reason, count in after.refused.items():
         if count > (before.refused.get(reason, 0) if before else 0):
-            return f"a line was refused: {REFUSED.get(reason, reason)}; {CURES.get(reason, '')}"
+            return f"a line was refused: {why_refused(reason)}; {CURES.get(reason, '')}"
     for source in after.sources:
         if source.trouble:
             return f"{source.name}: {source.trouble}; see pbs-watch status"

@@ -161,6 +161,16 @@ class Host:
             finally:
                 _enter_network(here.fileno())
 
+    def link(self, other: Host, here: str, there: str) -> None:
+        """A cable to another host, with an address at each end such as 10.99.1.1/30."""
+        name = f"to-{other._pid}"[:15]
+        words = ["ip", "link", "add", name, "netns", self._pid]
+        words += ["type", "veth", "peer", "name", f"to-{self._pid}"[:15], "netns", other._pid]
+        subprocess.run(words, check=True)
+        for host, peer, address in ((self, other, here), (other, self, there)):
+            host.run("ip", "address", "add", address, "dev", f"to-{peer._pid}"[:15])
+            host.run("ip", "link", "set", f"to-{peer._pid}"[:15], "up")
+
     def stop(self) -> None:
         """End everything on it."""
         self._first.communicate(timeout=60)
