@@ -137,7 +137,14 @@ ONLY = {
     },
     "pyparsing": {"pattern/grammar"},
     "watchdog": {"log/wake"},
-    "select": {"answer/server", "answer/listen", "answer/listeners", "speaking", "supervisor"},
+    "select": {
+        "answer/server",
+        "answer/listen",
+        "answer/listeners",
+        "parallel",
+        "speaking",
+        "supervisor",
+    },
     "selectors": {"answer/server", "answer/listen"},
     "socket": {
         "answer/client",

@@ -87,9 +87,9 @@ def watchers(site: Site, tmp_path: Path) -> Iterator[list[Daemon]]:
     """Beside the proxy and beside each server, each as its documentation says."""
     daemons = []
     never = ",".join(ours for ours, _ in LINKS)
-    words: list[tuple[str, ...]] = [("--patterns", "perdition")] + [("--never", never)] * 2
+    proxy, behind = ("--patterns", "perdition"), ("--never", never)
     try:
-        for number, (log, said) in enumerate(zip(site.logs, words, strict=True)):
+        for number, (log, said) in enumerate(zip(site.logs, (proxy, behind, behind), strict=True)):
             home = tmp_path / str(number)
             home.mkdir()
             daemons.append(Daemon(home, *said, logs=(log.log,)))
@@ -133,10 +133,10 @@ def test_the_clients_address_is_granted_beside_the_proxy_alone(
     for watcher in watchers[1:]:
         assert [watcher.ask(address) for address in (client, *sum(LINKS, ()))] == [NO] * 5
     # Without never, whoever is behind the proxy would relay.
-    log = site.logs[1 + server].log
-    granted = command("replay", "--grants", log).out.decode().split()
+    written = site.logs[1 + server].log
+    granted = command("replay", "--grants", written).out.decode().split()
     assert granted == [proxy]
-    assert command("replay", "--grants", "--never", proxy, log).out == b""
+    assert command("replay", "--grants", "--never", proxy, written).out == b""
 
 
 FORGED = (
