@@ -334,8 +334,8 @@ class Service:
         self._rounds.looked()
         while self._reading.behind and monotonic() < deadline:
             self._read(monotonic())
-        while not self._server.at_rest and monotonic() < deadline:
-            self.turn(0)
+        while not self._server.at_rest and (left := deadline - monotonic()) > 0:
+            self.turn(min(self._timeout(), left))
         self._commits.finish()
 
     def close(self) -> None:

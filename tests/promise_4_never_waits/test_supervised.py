@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -114,12 +113,12 @@ def test_what_is_asked_while_nobody_runs_is_answered_by_the_next(
 
 
 def test_restarts_under_load_lose_no_lookup(supervise: Supervise, log: Log) -> None:
+    """How long they take is measured in tests/system/test_systemd.py."""
     log.write(login(A))
     daemon = supervise()
     over = threading.Event()
     replies: list[tuple[str, bytes]] = []
     troubles: list[OSError] = []
-    slowest = [0.0]
 
     def client(*, new: bool) -> None:
         connection = Connection(daemon.where)
@@ -127,7 +126,6 @@ def test_restarts_under_load_lose_no_lookup(supervise: Supervise, log: Log) -> N
         while not over.wait(0.02):
             number += 1
             key = A if number % 2 else B
-            began = time.monotonic()
             try:
                 if new:
                     connection.socket.close()
@@ -135,7 +133,6 @@ def test_restarts_under_load_lose_no_lookup(supervise: Supervise, log: Log) -> N
                 replies.append((key, connection.ask(key)))
             except OSError as error:
                 troubles.append(error)
-            slowest[0] = max(slowest[0], time.monotonic() - began)
         connection.socket.close()
 
     clients = [threading.Thread(target=client, kwargs={"new": n == 0}) for n in range(4)]
@@ -153,7 +150,6 @@ def test_restarts_under_load_lose_no_lookup(supervise: Supervise, log: Log) -> N
     assert troubles == []
     assert {reply for key, reply in replies if key == A} == {OK}
     assert {reply for key, reply in replies if key == B} == {NO}
-    assert slowest[0] < 3  # a second, and what a busy machine adds
 
 
 def test_a_connection_that_was_handed_on_ends_with_its_client(

@@ -54,7 +54,9 @@ def test_restarts_are_not_seen_by_anybody(seen: dict[str, Any]) -> None:
     assert told["answered"] > 300
     assert told["wrong"] == told["refused"] == []
     assert told["ended"] == 0, "open connections go from one daemon to the next"
-    assert max(told["slowest"], told["slowest_new"]) < SOON
+    for each in told["slowest_of_each"]:
+        assert len(each) == 5
+        assert sorted(each)[2] < SOON  # of five: the machine may be busy with something else
     assert told["after"] == "200 OK\n"
     assert told["ended_by_client"] == "", "systemd holds no connection open"
     assert told["stored"] == "0"
