@@ -115,6 +115,11 @@ class Map(Environment):
                 self._load_orders(txn)
         return self.orders
 
+    def read_orders(self) -> Orders:
+        """The operator's orders, for another thread than that of the lookups: nothing is noted."""
+        with self._errors(), self._env.begin() as txn:
+            return self._read_orders(txn)
+
     def _load_orders(self, txn: lmdb.Transaction) -> None:
         self.orders = self._read_orders(txn)
         self._act = txn.get(rows.LAST_ACT, db=self._db[b"meta"])

@@ -8,18 +8,19 @@ was cut short.  Doing it twice does no harm.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import TypeVar
 
 from pbs_watch.grants import rows
 from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.changes import Grant, SessionKey
-from pbs_watch.grants.orders import Allow, Bar, Orders
+from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.sweep import held
-from pbs_watch.grants.tables import Row, Tables
+from pbs_watch.grants.tables import Tables
+from pbs_watch.grants.void import Void, Voiding, void_grants, void_logins, void_sessions
 
 _BATCH = 500
 """Addresses worked out anew in one transaction: each touches half a dozen rows, mostly."""
@@ -28,12 +29,7 @@ _UNFINISHED = b"striking "
 """What stands in ``meta`` before the key of an order whose void rows are being removed; the value
 is the order, without which nobody could tell what to remove."""
 
-_STEP = 1.0
-"""Seconds that a clock may be off: what is dated later than that was written before the clock was
-set back."""
-
 _Item = TypeVar("_Item")
-
 
 _NAMED = 100
 """Addresses that go on to relay which are named; all are counted."""
@@ -123,23 +119,23 @@ def strike(
     imported: bool = False,
 ) -> Struck:
     """Remove the logins and sessions that ``orders`` make void, and work the grants out anew."""
-    judge = _Judge(orders, now, grants.obey())
+    voiding = Voiding(orders, now, grants.read_orders())
     if imported:
-        judge.latest = rows.NEVER
-    void: defaultdict[bytes, _Void] = defaultdict(_Void)
+        voiding.latest = rows.NEVER
+    void: defaultdict[bytes, Void] = defaultdict(Void)
     with grants.reading() as tables:
-        for address, user in _void_logins(tables, judge):
+        for address, user in void_logins(tables, voiding):
             void[address].users.append(user)
-        for key in _void_sessions(tables, judge):
+        for key in void_sessions(tables, voiding):
             void[rows.parse_session_key(key)[0]].sessions.append(key)
-        for address in _void_grants(tables, judge):
+        for address in void_grants(tables, voiding):
             void[address].whole = True
     retention = grants.retention if remember else 0.0
     struck = Struck()
     for some in batches(list(void.items()), _BATCH):
         with grants.changing() as tables:
             for address, rest in some:
-                _strike_address(tables, address, rest, judge, struck, remembered=retention)
+                _strike_address(tables, address, rest, voiding, struck, remembered=retention)
     return struck
 
 
@@ -149,101 +145,23 @@ def batches(items: Sequence[_Item], size: int = _BATCH) -> Iterator[Sequence[_It
         yield items[start : start + size]
 
 
-# What is void
-
-
-@dataclass(slots=True)
-class _Void:
-    """What is to be removed of one address: the users of logins, the keys of sessions.
-
-    ``whole``: its grant is to be worked out anew though no login of it may be left.
-    """
-
-    users: list[bytes] = field(default_factory=list)
-    sessions: list[bytes] = field(default_factory=list)
-    whole: bool = False
-
-
-class _Judge:
-    """Says what some orders make void, at one moment."""
-
-    def __init__(self, orders: Sequence[Bar], now: float, all_orders: Orders) -> None:
-        self.now = now
-        self.allowed = all_orders.allowed
-        self.only = orders[0] if len(orders) == 1 else None
-        """The order, where there is one alone: it says where to look."""
-        # To the microsecond, as the map keeps them.
-        exact = [replace(one, until=rows.micros(one.until) / 1e6) for one in orders]
-        self._orders = Orders(bars=exact)
-        self.latest = rows.pack_time(now + _STEP)
-        """What is dated later than this was written before the clock was set back."""
-
-    def void(self, address: bytes, user: bytes, began: bytes) -> bool:
-        """Whether what ``user`` began at ``address``, at a packed time, is void."""
-        when = rows.unpack_time(began) if began <= self.latest else 0.0
-        return self._orders.bar(address, user, when) is not None
-
-    def around(self, tables: Tables, table: bytes, end: bytes) -> Iterator[Row]:
-        """The rows among which the void ones are; ``end``: what follows the address in keys."""
-        order = self.only
-        starts: Iterable[bytes] = [b""]
-        if order is not None and order.subject == "network" and b"/" not in order.name:
-            # An IPv6 address may be granted with its network.
-            starts = sorted({order.name + end, widened(order.name, NETWORK_BITS) + end})
-        for start in starts:
-            yield from tables.rows(table, start)
-
-
-def _void_logins(tables: Tables, judge: _Judge) -> Iterator[tuple[bytes, bytes]]:
-    """Address and user of the logins that are void."""
-    order = judge.only
-    if order is not None and order.subject == "user":
-        for key, _ in tables.rows(b"users", order.name + b"\0"):
-            user, address = rows.parse_user_key(key)
-            if user == order.name:
-                yield address, user
-        return
-    for key, value in judge.around(tables, b"logins", b"\0"):
-        address, user = rows.parse_login_key(key)
-        if judge.void(address, user, value[8:16]):
-            yield address, user
-
-
-def _void_sessions(tables: Tables, judge: _Judge) -> Iterator[bytes]:
-    """The keys of the sessions that are void; few are open beside the logins."""
-    for key, value in judge.around(tables, b"sessions", b"\0"):
-        address, session = rows.parse_session_key(key)
-        if judge.void(address, session.user, value[8:16]):
-            yield key
-
-
-def _void_grants(tables: Tables, judge: _Judge) -> Iterator[bytes]:
-    """The addresses of grants that are void, whether or not a login of them is left."""
-    order = judge.only
-    name = order.name if order is not None and order.subject == "user" else b""
-    for address, value in judge.around(tables, b"grants", b""):
-        # Of most of a million grants the end of the row tells enough.
-        if value.endswith(name) and judge.void(address, rows.unpack_grant(value).user, value[8:16]):
-            yield address
-
-
 # What is left
 
 
 def _strike_address(
     tables: Tables,
     address: bytes,
-    void: _Void,
-    judge: _Judge,
+    void: Void,
+    voiding: Voiding,
     struck: Struck,
     *,
     remembered: float,
 ) -> None:
     """Remove what is void of one address; ``remembered``: for so many seconds."""
-    now = judge.now
+    now = voiding.now
     old = tables.get(b"grants", address)
     may = old is not None and _holds(tables, address, old, now)
-    logins = sum(_drop_login(tables, address, user, judge) for user in void.users)
+    logins = sum(_drop_login(tables, address, user, voiding) for user in void.users)
     sessions = sum(tables.delete(b"sessions", key) for key in void.sessions)
     left = _left(tables, address)
     still = left is not None and (left.expires > now or held(tables, address, now))
@@ -260,7 +178,7 @@ def _strike_address(
             tables.put_due(b"past", [(address + b"\0" + ended, past)])
     struck.logins += logins
     struck.sessions += sessions
-    allow = judge.allowed(address, now)
+    allow = voiding.allowed(address, now)
     if allow is None and not still and not _network_holds(tables, address, now):
         struck.addresses += may
     elif may or logins or sessions:
@@ -305,11 +223,11 @@ def _users(tables: Tables, start: bytes, now: float) -> Iterator[bytes]:
             yield rows.parse_session_key(key)[1].user
 
 
-def _drop_login(tables: Tables, address: bytes, user: bytes, judge: _Judge) -> bool:
+def _drop_login(tables: Tables, address: bytes, user: bytes, voiding: Voiding) -> bool:
     """Remove a login, unless it came again after the orders."""
     key = rows.login_key(address, user)
     value = tables.get(b"logins", key)
-    if value is None or not judge.void(address, user, value[8:16]):
+    if value is None or not voiding.void(address, user, value[8:16]):
         return False
     tables.delete(b"users", rows.user_key(key))
     return tables.delete(b"logins", key)
