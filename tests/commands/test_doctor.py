@@ -145,8 +145,8 @@ def test_a_log_rotated_a_moment_ago_shows_its_logins(sound: Sound) -> None:
 def test_a_damaged_map(sound: Sound) -> None:
     with sound.daemon():
         pass
-    data = sound.map / "data.mdb"
-    os.truncate(data, data.stat().st_size // 2)
+    # Only the two pages that say where all others are.
+    os.truncate(sound.map / "data.mdb", 2 * os.sysconf("SC_PAGE_SIZE"))
     assert told(sound, status=1)["map-whole"] == "wrong"
 
 
