@@ -78,9 +78,10 @@ def base() -> Path:
     part.mkdir(parents=True)
     mirror, environment = _mirror()
     environment.update(DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
+    # What debootstrap mounts in there goes with it, even where it is killed.
     done = subprocess.run(
-        ["debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}",
-         RELEASE, part, mirror],
+        ["unshare", "--mount", "debootstrap", "--variant=minbase",
+         f"--include={','.join(INCLUDED)}", RELEASE, part, mirror],
         env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
