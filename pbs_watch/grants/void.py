@@ -5,7 +5,7 @@ Tables in, keys out.  :mod:`pbs_watch.grants.strike` removes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from pbs_watch.grants import rows
@@ -51,13 +51,23 @@ class Voiding:
 
     def around(self, tables: Tables, table: bytes, end: bytes) -> Iterator[Row]:
         """The rows among which the void ones are; ``end``: what follows the address in keys."""
-        order = self.only
-        starts: Iterable[bytes] = [b""]
-        if order is not None and order.subject == "network" and b"/" not in order.name:
-            # An IPv6 address may be granted with its network.
-            starts = sorted({order.name + end, widened(order.name, NETWORK_BITS) + end})
-        for start in starts:
+        for start in self.starts(end):
             yield from tables.rows(table, start)
+
+    def starts(self, end: bytes) -> list[bytes]:
+        """How the keys begin among which the void ones are."""
+        order = self.only
+        if order is None or order.subject != "network":
+            return [b""]
+        address, _, length = order.name.partition(b"/")
+        if not length:
+            # An IPv6 address may be granted with its network.
+            return sorted({address + end, widened(address, NETWORK_BITS) + end})
+        if b":" in address:
+            return [b""]
+        # The octets that all addresses of the network share.
+        octets = address.split(b".")[: int(length) // 8]
+        return [b"".join(octet + b"." for octet in octets)]
 
 
 def void_logins(tables: Tables, voiding: Voiding) -> Iterator[tuple[bytes, bytes]]:
