@@ -35,8 +35,9 @@ def forge(log: socket.socket) -> list[str]:
         replies.readline()
         client.sendall(b"PASS x\r\n")
         assert replies.readline().startswith(b"-ERR")
-        client.sendall(b"QUIT\r\n")
-        assert replies.readline().startswith(b"+OK")
+        with suppress(ConnectionError):  # some of its processes end with the failure
+            client.sendall(b"QUIT\r\n")
+            replies.readline()
     # The uncured logger swallows lines that follow: until one of a later client comes through.
     logged: list[str] = []
     while True:
