@@ -158,9 +158,9 @@ class TestTheVerdict:
 
 class TestWhatIsKnown:
     def test_since_when_without_a_gap(self, told: Told) -> None:
-        told.login(at=NOW - 3000)
-        told.login(at=NOW - 1500)
-        assert f"without a gap since {local(NOW - 3000)}" in told.text()
+        told.login(at=NOW - 2100)
+        told.login(at=NOW - 600)
+        assert f"without a gap since {local(NOW - 2100)}" in told.text()
 
     def test_each_user(self, told: Told) -> None:
         told.login(b"bob", at=NOW - 600)
