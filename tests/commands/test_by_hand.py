@@ -488,7 +488,7 @@ def test_an_order_that_has_ended_is_in_no_copy(path: Path) -> None:
 
 def test_users_of_any_bytes(daemon: Daemon, log: Log) -> None:
     log.write(login("198.18.0.1", user="e\u00e9 [x]=\u202e"))
-    assert daemon.ask("198.18.0.1") == OK
+    until(lambda: daemon.get("198.18.0.1") == 0, "committed")
     ended = command("revoke", "--user", "e\u00e9 [x]=\u202e", "--map", daemon.map)
     assert ended.status == 0
     assert "\u202e" not in ended.out.decode()

@@ -88,6 +88,8 @@ def ordered(start: Start, log: Log) -> Daemon:
         ("allow", "198.18.255.7", "--permanent"),
     ):
         assert command(*words, "--map", daemon.map).status == 0
+    # What it has not told would be told by the next one.
+    daemon.process.says("event=allowed on=198.18.255.7")
     daemon.stop()
     return daemon
 
