@@ -129,10 +129,10 @@ class Process:
         self,
         words: Sequence[str | Path],
         stdin: int = subprocess.DEVNULL,
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(
-            [*program, *words],
+            [*(PROGRAM if program is None else program), *words],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
