@@ -276,8 +276,14 @@ int main(int argc, char **argv)
     for (int i = 0; i < connections; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
         open_connection(&all[i], address, atoi(argv[optind]));
+        /* Not measured: who answers has accepted, so that no server's backlog overflows. */
+        ask(&all[i], protocol);
+        while (!hear(&all[i], protocol))
+            ;
         epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &event);
     }
+    memset(buckets, 0, sizeof buckets);
+    worst = hits = misses = 0;
 
     uint64_t start = now(), end = start + (uint64_t)(seconds * 1e9), asked = connections;
     for (int i = 0; i < connections; i++)
