@@ -118,6 +118,12 @@ def _started(command: Iterable[str | Path], port: int) -> Iterator[int]:
             if process.poll() is not None:
                 raise BenchmarkError(f"{' '.join(words)}: exit {process.returncode}")
             yield process.pid
+            if process.poll() is not None:
+                raise BenchmarkError(f"{words[0]}: ended while it was measured")
+        except BenchmarkError as error:
+            if process.poll() is None:
+                raise
+            raise BenchmarkError(f"{error}; {words} exited with {process.returncode}") from None
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
