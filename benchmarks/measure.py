@@ -35,7 +35,8 @@ def timed(command: Sequence[str | Path], given: Path | None = None) -> Ended:
     """Run a program, start to exit; ``given`` is its standard input.
 
     A failure raises :class:`BenchmarkError`, as a time of something that failed is worth nothing.
-    The peak is that of its largest process.
+    The peak is that of its largest process, and this one's at least: the kernel lets a program
+    begin with the peak of whoever started it.
     """
     words = [str(word) for word in command]
     with (given or Path(os.devnull)).open("rb") as stdin:

@@ -115,12 +115,20 @@ def _started(command: Iterable[str | Path], port: int) -> Iterator[int]:
     with process:
         try:
             until(lambda: _listens(port) or process.poll() is not None, f"{words[0]} listens")
-            if process.poll() is not None:
-                raise BenchmarkError(f"{' '.join(words)}: exit {process.returncode}")
+            _look_after(process)
             yield process.pid
+        except BenchmarkError as error:
+            _look_after(process, f"; {error}")
+            raise
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
+
+
+def _look_after(process: subprocess.Popen[bytes], why: str = "") -> None:
+    """Raise where a server has ended: what is told of it then says little."""
+    if process.poll() is not None:
+        raise BenchmarkError(f"{process.args!r}: exit {process.returncode}{why}")
 
 
 # pbs-watch
