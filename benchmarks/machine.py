@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.servers import PROGRAM
 from pbs_watch import __version__
 
 PACKAGES = {
@@ -66,10 +67,18 @@ def this(home: Path) -> Machine:
         _disk(home),
         {
             "pbs-watch": __version__,
-            "Python": platform.python_version(),
+            **_ours(),
             **{package: _version(package) for package in PACKAGES.values()},
         },
     )
+
+
+def _ours() -> dict[str, str]:
+    """What pbs-watch runs with: the interpreter, and the library that the map needs."""
+    tell = "import lmdb, platform; print(platform.python_version(), lmdb.__version__)"
+    done = subprocess.run([PROGRAM[0], "-c", tell], capture_output=True, text=True, check=True)
+    python, library = done.stdout.split()
+    return {f"Python ({PROGRAM[0]})": python, "lmdb": library}
 
 
 def _processor() -> str:

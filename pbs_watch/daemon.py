@@ -47,11 +47,12 @@ RETRY_AFTER = 1.0
 _SHARE = 10
 """Of that time a start takes at most a tenth, since nobody is answered meanwhile."""
 
-TURN_OF_A_THREAD = 0.0002
+TURN_OF_A_THREAD = 0.00005
 """Seconds for which the writer's thread may compute before the loop goes on.
 
 Each system call of the loop lets that thread in.  Measured with ten replies to be sent: with
-Python's own 5 ms one time in a hundred took 5.1 ms, now 0.05 ms.
+Python's own 5 ms one time in a hundred took 5.1 ms, now 0.05 ms.  While 5,000 logins a second are
+committed, 99 of 100 lookups take 2.6 times as long as without; with 0.2 ms it was 3 times.
 """
 
 _END = (signal.SIGTERM, signal.SIGINT)

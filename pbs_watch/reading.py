@@ -110,10 +110,15 @@ class Reading:
         self._map = grants
         self._notices = notices
         self._trail = trail
-        self._followed = [self._follow(name, config) for name in dict.fromkeys(config.log)]
+        self._have([self._follow(name, config) for name in dict.fromkeys(config.log)])
         self._pace = Pace()
         self.behind = False
         """Whether something waits to be read, as far as the last look told."""
+
+    def _have(self, followed: list[Followed]) -> None:
+        self._followed = followed
+        self.has_pipes = any(not isinstance(one.source, Source) for one in followed)
+        """Whether something else than files is read."""
 
     def _follow(self, name: str, config: Config) -> Followed:
         cuts, known = Cuts(config.cuts), source_id(name)
@@ -183,15 +188,11 @@ class Reading:
                     saved[name] = self._pending.making.sources[name] = state
                 one.source.close()
         known = {id(one) for one in self._followed}
-        self._config, self._followed = config, list(now.values())
+        self._config = config
+        self._have(list(now.values()))
         for one in self._followed:
             if id(one) not in known:
                 self._start(one, saved)
-
-    @property
-    def has_pipes(self) -> bool:
-        """Whether something else than files is read."""
-        return any(not isinstance(one.source, Source) for one in self._followed)
 
     def close(self) -> None:
         """Let go of all sources."""
@@ -236,8 +237,11 @@ class Reading:
     @property
     def unsure(self) -> bool:
         """Whether "not found" cannot be said, though all may have been read that a look found."""
-        sources = [followed.source for followed in self._followed]
-        return self.blind or any(isinstance(one, Source) and one.unsure for one in sources)
+        for followed in self._followed:  # each miss asks: a generator takes three times as long
+            source = followed.source
+            if source.blind or (isinstance(source, Source) and source.unsure):
+                return True
+        return False
 
     @property
     def far_behind(self) -> bool:

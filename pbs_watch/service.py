@@ -343,11 +343,11 @@ class Service:
         """
         if self._rounds.current is not None or self._rounds.waits.may_keep:
             return False
-        now = monotonic()
+        reading, now = self._reading, monotonic()
         self._looks.look(now)
-        if 0 < sum(self._reading.waiting.values()) <= AT_ONCE:
+        if reading.behind and sum(reading.waiting.values()) <= AT_ONCE:
             self._read(now)
-        return not (self._reading.waiting or self._reading.unsure)
+        return not (reading.behind or reading.unsure)
 
     def _limited(self, address: bytes, user: bytes) -> None:
         """A user relays more than he may."""

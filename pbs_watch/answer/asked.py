@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from pbs_watch.answer.verdict import Verdict
 
+_FOUND, _ABSENT = Verdict.FOUND, Verdict.ABSENT
+
 _KEPT = 32768
 """Addresses of a generation: two of them are remembered, some 10 MB."""
 
@@ -29,7 +31,13 @@ class Asked:
     _old: Mapping[bytes, tuple[float, Verdict]] = field(default_factory=dict)
 
     def note(self, address: bytes, now: float, verdict: Verdict) -> None:
-        """A lookup of ``address`` was answered at ``now`` (epoch seconds)."""
+        """A lookup of ``address`` was answered at ``now`` (epoch seconds): count and remember."""
+        if verdict is _FOUND:
+            self.found += 1
+        elif verdict is _ABSENT:
+            self.absent += 1
+        else:
+            self.unknown += 1
         if len(self._young) >= _KEPT and address not in self._young:
             self._young, self._old = {}, self._young
         self._young[address] = (now, verdict)

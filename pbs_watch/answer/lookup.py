@@ -98,6 +98,14 @@ class Lookup:
 
     def ask(self, key: bytes) -> Verdict | None:
         """The verdict as far as it is known; ``None``: absent unless the log has gained a login."""
+        try:
+            if self._glance is not None and self._glance.grants(key):
+                if self._plain:
+                    self.asked.note(key, self._now, _FOUND)
+                    return _FOUND
+                return self._answer(key, _FOUND)
+        except MapError:
+            pass  # told when the address is looked up
         address = literal(key)
         if address is None:
             self.asked.names += 1
@@ -161,14 +169,7 @@ class Lookup:
         now = self._now
         if not self._plain:
             verdict = self._ruled(address, now, verdict)
-        asked = self.asked
-        if verdict is _FOUND:
-            asked.found += 1
-        elif verdict is _ABSENT:
-            asked.absent += 1
-        else:
-            asked.unknown += 1
-        asked.note(address, now, verdict)
+        self.asked.note(address, now, verdict)
         return verdict
 
     def _ruled(self, address: bytes, now: float, verdict: Verdict) -> Verdict:

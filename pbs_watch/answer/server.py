@@ -253,13 +253,22 @@ class Server:
         self._now = monotonic()
         heard: list[tuple[Connection, bytes]] = []
         others = []
+        known = self._connections.get
         for fd, events in ready:
-            connection = self._connections.get(fd)
+            connection = known(fd)
             if connection is None:
                 others.append(fd)
             elif events == EPOLLIN and connection.question is None:
-                if data := self._read(connection):
+                try:
+                    data = connection.receive(_READ_SIZE)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    data = b""
+                if data and not connection.conversation.over:
                     heard.append((connection, data))
+                else:
+                    self._discard(connection, len(data))
             elif events & (EPOLLERR | EPOLLHUP):
                 self._drop(connection)
             elif events & EPOLLOUT:
@@ -292,8 +301,7 @@ class Server:
                     connection.unsent = connection.conversation.resume()
         finally:
             self._together.end()
-        for connection, _ in heard:
-            self._say(connection)
+        self._say_all([connection for connection, _ in heard])
 
     def wake(self) -> None:
         """End the poll that waits, or the next one.  For other threads and signal handlers.
@@ -354,8 +362,7 @@ class Server:
                     answered.append(connection)
         finally:
             self._together.end()
-        for connection in answered:
-            self._say(connection)
+        self._say_all(answered)
         self._time()
 
     def _counted(self, key: bytes) -> Verdict | None:
@@ -379,40 +386,31 @@ class Server:
         self._connections[fd] = Connection(connection, Conversation(wire, self._lookup))
         self._epoll.register(fd, EPOLLIN)
 
-    def _read(self, connection: Connection) -> bytes:
-        """What arrived and is to be answered; empty: nothing, or the connection is gone."""
-        try:
-            data = connection.receive(_READ_SIZE)
-        except BlockingIOError:
-            return b""
-        except OSError:
-            data = b""
-        if not data:
+    def _discard(self, connection: Connection, size: int) -> None:
+        """``size`` bytes came that are not to be answered; 0: the connection is gone."""
+        connection.discarded += size
+        if not size or connection.discarded > _DISCARD_LIMIT:
             self._drop(connection)
-        elif connection.conversation.over:
-            connection.discarded += len(data)
-            if connection.discarded > _DISCARD_LIMIT:
-                self._drop(connection)
-            return b""
-        return data
 
-    def _say(self, connection: Connection) -> None:
-        """Send the replies, then note the question, or the end, that came after them."""
-        unsent = connection.unsent
+    def _say_all(self, connections: Iterable[Connection]) -> None:
+        """Send the replies of each."""
+        for connection in connections:
+            if unsent := connection.unsent:
+                try:
+                    sent = connection.send(unsent, MSG_NOSIGNAL)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    self._drop(connection)
+                    continue
+                connection.unsent = unsent = unsent[sent:]
+            # Nearly always all is said, and the next request is waited for as before.
+            if unsent or connection.events != EPOLLIN or not connection.conversation.idle:
+                self._go_on(connection, unsent)
+
+    def _go_on(self, connection: Connection, unsent: bytes) -> None:
+        """Note the question, or the end, that came after the replies, and what to wait for."""
         conversation = connection.conversation
-        if unsent:
-            try:
-                sent = connection.send(unsent, MSG_NOSIGNAL)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._drop(connection)
-                return
-            connection.unsent = unsent = unsent[sent:]
-        if conversation.idle and not unsent:
-            if connection.events != EPOLLIN:
-                self._wait_for(connection, EPOLLIN)
-            return
         if conversation.question is not None and connection.question is None:
             question = Question(conversation.question, self._now, connection)
             connection.question = question

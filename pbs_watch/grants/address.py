@@ -17,7 +17,7 @@ from pbs_watch.errors import UsageError
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAPPED = bytes(10) + b"\xff\xff"
-_LONGEST = 45
+LONGEST = 45
 """Bytes of the longest spelling of an IPv6 address (INET6_ADDRSTRLEN without the NUL)."""
 
 
@@ -43,7 +43,7 @@ def literal(text: bytes) -> bytes | None:
 
 @lru_cache(maxsize=65536)
 def _ipv6(text: bytes) -> bytes | None:
-    if len(text) > _LONGEST or not text.isascii() or b"\0" in text:
+    if len(text) > LONGEST or not text.isascii() or b"\0" in text:
         return None
     try:
         packed = inet_pton(AF_INET6, text.decode())

@@ -14,7 +14,7 @@ import lmdb
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants import rows
-from pbs_watch.grants.address import NETWORK_BITS, widened
+from pbs_watch.grants.address import LONGEST, NETWORK_BITS, widened
 from pbs_watch.grants.environment import BROKEN
 from pbs_watch.grants.orders import Orders
 from pbs_watch.grants.pending import Pending
@@ -63,6 +63,21 @@ class Glance:
     def refresh(self) -> None:
         """Something may have become pending meanwhile."""
         self._uncommitted = self._pending is not None and self._pending.grants_anything
+
+    def grants(self, key: bytes) -> bool:
+        """Whether a login that is committed grants exactly ``key``, which may be anything.
+
+        Most lookups are for an address that has logged in, in the one form that the map has.  So
+        they need not be looked at any further.  Raises :class:`MapError`.
+        """
+        if not 0 < len(key) <= LONGEST:
+            return False
+        try:
+            value = self._get(key)
+            # A network is nothing that can be asked for.
+            return value is not None and rows.counts_at(value, self._packed) and b"/" not in key
+        except BROKEN as error:
+            raise self._trouble(error) from error
 
     def allows(self, address: bytes) -> bool:
         """Whether ``address`` (canonical) may relay; raises :class:`MapError`."""

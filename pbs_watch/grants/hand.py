@@ -17,8 +17,9 @@ from functools import partial
 from pbs_watch.errors import MapError
 from pbs_watch.grants import rows
 from pbs_watch.grants.acts import Act, bump, unpack, written
+from pbs_watch.grants.environment import CHANGED_ROWS
 from pbs_watch.grants.orders import Allow, Bar
-from pbs_watch.grants.store import SWEEP_ROWS, Map
+from pbs_watch.grants.store import Map
 from pbs_watch.grants.strike import Struck, batches, begin, finish, strike
 from pbs_watch.grants.tables import Tables
 
@@ -150,10 +151,10 @@ def sweep(grants: Map, by: str, now: float) -> int:
 
     A daemon tells each of them in its audit trail; of these it tells the number, as one act.
     """
-    over, looked = 0, SWEEP_ROWS
+    over, looked = 0, CHANGED_ROWS
     try:
-        while looked == SWEEP_ROWS:
-            swept = grants.sweep(now)
+        while looked == CHANGED_ROWS:
+            swept = grants.sweep(now, CHANGED_ROWS)
             looked = swept.looked
             over += len(swept.over)
         if over:

@@ -62,7 +62,8 @@ class Judged:
     def add(self, other: Judged) -> None:
         """Add the counts of ``other``."""
         for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            if more := getattr(other, name):  # hardly ever
+                setattr(self, name, getattr(self, name) + more)
 
     @property
     def refused(self) -> dict[str, int]:

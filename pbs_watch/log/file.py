@@ -164,7 +164,5 @@ class LogFile:
         if len(data) < known + limit:
             # Nothing more to read until the file changes; what stat said is older than the read.
             self._read_up_to = (seen.size, seen.modified)
-        blocks, place = blocks_of(data, known, position)
-        if place is not position:
-            self.position = replace(place, modified=seen.modified)
+        blocks, self.position = blocks_of(data, known, position, seen.modified)
         return blocks

@@ -113,6 +113,8 @@ class Source:
     @property
     def unsure(self) -> bool:
         """Whether compressed files are searched or read: nobody knows how much is in them."""
+        if not self._retired:
+            return self._search is not None
         return self._search is not None or any(
             isinstance(retired.file, PackedFile) and not retired.file.ended
             for retired in self._retired

@@ -65,17 +65,20 @@ def take(buffer: bytes, start: int, *, skipping: bool) -> Taken:
     return Taken(start, end, end, skipping=False, shortened=False)
 
 
-def blocks_of(data: bytes, known: int, position: Position) -> tuple[list[Block], Position]:
+def blocks_of(
+    data: bytes, known: int, position: Position, modified: int | None = None
+) -> tuple[list[Block], Position]:
     """The whole lines of ``data`` that come after its first ``known`` bytes, and the place then.
 
-    ``position``: the place after those ``known`` bytes.  NULs at the beginning of a line are
-    skipped: left by a writer that kept its offset while the file was truncated.
+    ``position``: the place after those ``known`` bytes.  ``modified``: as in it, but now.  NULs at
+    the beginning of a line are skipped: left by a writer that kept its offset while the file was
+    truncated.
     """
     start = known
     if data[start : start + 1] == b"\0" and not position.skipping:
         start = len(data) - len(data[start:].lstrip(b"\0"))
         if start == len(data):
-            return [], position.moved(start - known, data)
+            return [], position.moved(start - known, data, modified=modified)
     taken = take(data, start, skipping=position.skipping)
     file, base = position.inode, position.offset - known
     blocks = [Block(data, taken.start, taken.end, file, base)] if taken.end > taken.start else []
@@ -84,5 +87,7 @@ def blocks_of(data: bytes, known: int, position: Position) -> tuple[list[Block],
         blocks.append(Block(line, 0, len(line), file, base + taken.end))
     if taken.rest > known:
         tail = data[max(taken.rest - ANCHOR_BYTES, 0) : taken.rest]
-        position = position.moved(taken.rest - known, tail, skipping=taken.skipping)
+        position = position.moved(
+            taken.rest - known, tail, skipping=taken.skipping, modified=modified
+        )
     return blocks, position

@@ -39,10 +39,22 @@ class Position:
         same_inode = (self.device, self.inode) == (other.device, other.inode)
         return same_inode and len(generations) < 2
 
-    def moved(self, by: int, tail: bytes, *, skipping: bool = False) -> Position:
-        """The position ``by`` bytes further, where ``tail`` ends with the bytes before it."""
-        return replace(
-            self, offset=self.offset + by, anchor=tail[-ANCHOR_BYTES:], skipping=skipping
+    def moved(
+        self, by: int, tail: bytes, *, skipping: bool = False, modified: int | None = None
+    ) -> Position:
+        """The position ``by`` bytes further, where ``tail`` ends with the bytes before it.
+
+        ``modified``: as above, where it is another one now.
+        """
+        # Not by replace(), which takes four times as long: a miss may wait for it.
+        return Position(
+            self.device,
+            self.inode,
+            self.offset + by,
+            tail[-ANCHOR_BYTES:],
+            skipping,
+            self.modified if modified is None else modified,
+            self.generation,
         )
 
     def restarted(self) -> Position:
