@@ -25,6 +25,7 @@ from pbs_watch.options import (
     add_map,
     add_note,
     add_patterns,
+    add_shared,
     add_subject,
 )
 
@@ -119,6 +120,7 @@ def _add_run(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_shared(command)
     command.add_argument(
         "-v", "--verbose", action="store_true", help="say each login, end and refusal"
     )
@@ -331,6 +333,7 @@ def _add_check(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_shared(command)
     command.set_defaults(command=_lazily("patterns", "check"))
 
 
@@ -371,6 +374,21 @@ def _add_top(commands: _Commands) -> None:
     command.set_defaults(command=_lazily("top", "run"))
 
 
+def _add_shared(commands: _Commands) -> None:
+    text = "make, check or list what several hosts share; exits with 1 where something is wrong"
+    command = _command(commands, "shared", text)
+    add_shared(command)
+    command.add_argument("--window", metavar="D", help="how long a login grants (default: 30m)")
+    command.add_argument("--json", action="store_true", help="for list and check: as JSON")
+    command.add_argument(
+        "what",
+        choices=("init", "check", "list"),
+        help="init: make the tables, or show what the account needs; check: try all that the "
+        "daemon does; list: what the engine keeps",
+    )
+    command.set_defaults(command=_lazily("shared", "run"))
+
+
 def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """The function of a command's module, which is imported when it runs."""
 
@@ -400,4 +418,5 @@ _COMMANDS = {
     "rebuild": _add_rebuild,
     "status": _add_status,
     "top": _add_top,
+    "shared": _add_shared,
 }

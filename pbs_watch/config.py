@@ -37,7 +37,9 @@ class Config:
     many lookups of a user's addresses may permit, in how many seconds; ``None``: any number.
     ``max_users_per_address``, ``max_addresses_per_user``: 0 for any number.
     ``tcp_table`` is empty only where ``socketmap`` was asked for alone.  ``never`` holds networks
-    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.
+    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.  ``shared``: the
+    engine of grants shared by several hosts (:mod:`pbs_watch.shared.where`), empty for none;
+    ``shared_host``: by which the others know this one, empty for the machine's name.
     """
 
     log: tuple[str, ...] = ("/var/log/mail.log",)
@@ -70,6 +72,17 @@ class Config:
     allow_remote: bool = False
     retention: float = 7 * 86400.0
     audit: Literal["off", "text", "json"] = "off"
+    shared: str = ""
+    shared_host: str = ""
+    shared_password_file: Path | None = None
+    shared_ca_file: Path | None = None
+    shared_cert_file: Path | None = None
+    shared_key_file: Path | None = None
+    shared_deadline: float = 0.05
+    shared_linger: float = 0.025
+    shared_trouble: Literal["trouble", "no"] = "trouble"
+    shared_layout: Literal["own", "authpfix"] = "own"
+    shared_table: str = ""
 
     def networks(self, items: Iterable[str]) -> Networks:
         """Networks, and what the words ``own`` and ``gateway`` among them mean on this host now."""

@@ -16,7 +16,7 @@ from time import monotonic, time
 
 from pbs_watch import live
 from pbs_watch.answer.lookup import Lookup, Rules
-from pbs_watch.answer.server import Server
+from pbs_watch.answer.server import Question, Server
 from pbs_watch.answer.verdict import Verdict
 from pbs_watch.answer.wire import Answers
 from pbs_watch.chain import Chain
@@ -41,14 +41,17 @@ from pbs_watch.notices import Notices
 from pbs_watch.pattern.format import Format
 from pbs_watch.pattern.scan import Scanner
 from pbs_watch.reading import Reading
+from pbs_watch.shared.start import sharing_of
 from pbs_watch.trail import Trail
 from pbs_watch.witness import Holding, witness_of
 
 log = logging.getLogger("pbs_watch")
 
 POLL_BUSY = 0.05
+POLL_SHARED = 0.005
 POLL_IDLE = 1.0
-"""Seconds between two looks at the logs, while they grow and when they have not for a while."""
+"""Seconds between two looks at the logs, while they grow (and other hosts wait for it) and when
+they have not for a while."""
 
 IDLE_AFTER = 1.0
 """Seconds without growth after which watching costs less than polling fast."""
@@ -66,7 +69,7 @@ class Service:
         self._trail = Trail(None if config.audit == "off" else config.audit, self._notices)
         self._owner = Owner(config.map)
         self._map = _opened(config)
-        self._pending = Pending()
+        self._pending = Pending(sharing=bool(config.shared))
         self._witness = witness_of(config.witness, config.witness_ports, self._notices)
         standing = Known(self._map, self._pending.changes, self._witness)
         scanner = Scanner(formats, Clock(config.zone))
@@ -106,6 +109,16 @@ class Service:
             trouble=self._map_trouble,
             notices=self._notices,
         )
+        self._shared = sharing_of(
+            config,
+            self._map,
+            self._pending,
+            server=self._server,
+            lookup=self._lookup,
+            policy=lambda: self._chain.policy,
+            committing=self._commits.soon,
+            notices=self._notices,
+        )
         self._waker = Waker(self._reading.files, self._log_changed, log.info)
         self._holding = self._watch_sessions()
         self._watched: set[int] = set()
@@ -113,6 +126,7 @@ class Service:
         self._stopping = False
         self._grown = self._looked = self._tidied = monotonic()
         self._told = self._obeyed = 0
+        self._sharing_ended = True
 
     def _watch_sessions(self) -> Holding | None:
         """Who looks for sessions whose connection is gone."""
@@ -160,6 +174,8 @@ class Service:
         self._reading.start(self._map.sources())
         if self._holding is not None:
             self._holding.begin()
+        if self._shared is not None:
+            self._shared.begin()
 
     def stop(self) -> None:
         """End the loop soon; may be called from a signal handler."""
@@ -196,6 +212,8 @@ class Service:
             self._read(now)
         if self._round is not None:
             self._end_round(self._round)
+        if self._shared is not None:
+            self._shared.turn()
         if self._map.broken:
             self._mend(now)
         if self._holding is not None:
@@ -206,7 +224,9 @@ class Service:
         self._tidy_when_due(now)
 
     def _poll_after(self, now: float) -> float:
-        return POLL_IDLE if now - self._grown > IDLE_AFTER else POLL_BUSY
+        if now - self._grown > IDLE_AFTER:
+            return POLL_IDLE
+        return POLL_BUSY if self._shared is None else POLL_SHARED
 
     def _timeout(self) -> float:
         """Seconds that may be waited for sockets."""
@@ -217,6 +237,8 @@ class Service:
         now = monotonic()
         until = self._looked + self._poll_after(now)
         if (due := self._commits.due) is not None:
+            until = min(until, due)
+        if self._shared is not None and (due := self._shared.due) is not None:
             until = min(until, due)
         return max(until - now, 0.0)
 
@@ -269,20 +291,28 @@ class Service:
         elif self._reading.behind:
             self._round = Round(questions, self._reading.waiting)
         else:
-            # Looked up a moment ago, and nothing has come since: no need to look again.
-            lookup = self._lookup
-            self._server.settle(questions, lookup.absent if fresh else lookup.decide)
+            self._settle(questions, fresh=fresh)
 
     def _end_round(self, current: Round) -> None:
         if current.over:
             self._round = None
-            lookup = self._lookup
-            decide = lookup.cannot_say if self._reading.unsure else lookup.decide
-            self._server.settle(current.questions, decide)
+            if self._reading.unsure:
+                self._server.settle(current.questions, self._lookup.cannot_say)
+            else:
+                self._settle(current.questions)
             return
         now = monotonic()
         late = [*current.overdue(now), *overdue(self._server.waiting, now)]
         self._server.settle(late, self._lookup.cannot_say)
+
+    def _settle(self, questions: list[Question], *, fresh: bool = False) -> None:
+        """Answer questions now that the logs are drained; what is not known here is asked for."""
+        if self._shared is not None:
+            self._shared.ask(questions)
+        else:
+            # Looked up a moment ago, and nothing has come since: no need to look again.
+            decide = self._lookup.absent if fresh else self._lookup.decide
+            self._server.settle(questions, decide)
 
     def _limited(self, address: bytes, user: bytes) -> None:
         """A user relays more than he may."""
@@ -318,13 +348,13 @@ class Service:
 
     def _mend(self, now: float) -> None:
         """Open a broken map again, while no other thread reads it."""
-        if self._holding is None:
+        with ExitStack() as held:
+            for thread in (self._holding, self._shared):
+                if thread is not None:
+                    if not thread.reading.acquire(blocking=False):
+                        return
+                    held.callback(thread.reading.release)
             self._commits.mend(now)
-        elif self._holding.reading.acquire(blocking=False):
-            try:
-                self._commits.mend(now)
-            finally:
-                self._holding.reading.release()
 
     def _tidy_when_due(self, now: float) -> None:
         self._trail.over(self._writer.over())
@@ -384,14 +414,20 @@ class Service:
             closing.callback(self._reading.close)
             closing.callback(self._server.close)
             closing.callback(self._writer.close)
+            if self._shared is not None:
+                closing.callback(self._end_sharing)
             closing.callback(self._waker.close)
             if self._holding is not None:
                 closing.callback(self._holding.close)
             if self._witness is not None:
                 closing.callback(self._witness.close)
 
+    def _end_sharing(self) -> None:
+        self._sharing_ended = self._shared is None or self._shared.close()
+
     def _close_map(self) -> None:
-        if not self._writer.stuck:  # it would be pulled away from under the thread
+        # Or it would be pulled away from under a thread.
+        if not self._writer.stuck and self._sharing_ended:
             self._map.close()
 
 

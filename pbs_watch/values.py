@@ -19,6 +19,9 @@ from pbs_watch.grants.address import network
 _MOST = 1000
 """Users of an address, or addresses of a user, that are counted: each login counts them anew."""
 
+_LONGEST_WAIT = 0.4
+"""Seconds: two of them, and draining the log, must fit into the second of an answer."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -209,6 +212,21 @@ def _rate(value: object) -> tuple[int, float] | None:
     return int(number), _duration(length)
 
 
+def _shared(value: object) -> str:
+    from pbs_watch.shared.where import check  # noqa: PLC0415 - as for _answer()
+
+    text = _utf8(value)
+    return "" if text == "none" else check(text)
+
+
+def _wait(value: object) -> float:
+    """A duration of less than a second: Postfix gets an answer within one."""
+    length = seconds(_text(value))
+    if length > _LONGEST_WAIT:
+        raise UsageError(f"{value!r} is longer than 400ms, and lookups are answered within 1s")
+    return length
+
+
 def _retention(value: object) -> float:
     return seconds(_text(value))
 
@@ -280,5 +298,16 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "allow_remote": _flag,
     "retention": _retention,
     "audit": _choice("off", "text", "json"),
+    "shared": _shared,
+    "shared_host": _utf8,
+    "shared_password_file": _path,
+    "shared_ca_file": _path,
+    "shared_cert_file": _path,
+    "shared_key_file": _path,
+    "shared_deadline": _wait,
+    "shared_linger": _wait,
+    "shared_trouble": _choice("trouble", "no"),
+    "shared_layout": _choice("own", "authpfix"),
+    "shared_table": _utf8,
 }
 """For each setting what turns a value into ours."""

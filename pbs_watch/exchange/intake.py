@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pbs_watch.exchange.parcel import Parcel
-from pbs_watch.grants import hand, rows
+from pbs_watch.grants import hand, outbox, rows
 from pbs_watch.grants.acts import Act, written
 from pbs_watch.grants.batch import REFUSALS_KEPT
 from pbs_watch.grants.changes import Changes, Grant, Hold, Refusal
@@ -94,9 +94,12 @@ def _put_orders(
             tables.put_due(
                 b"orders", [(rows.order_key(order), rows.pack_order(order)) for order in farther]
             )
+            for order in farther:
+                outbox.tell(tables, order, act.by)
         taken.orders += len(farther)
         put += [order for order in farther if isinstance(order, Bar)]
     with grants.changing() as tables:
+        outbox.tell_again(tables)
         number = written(tables, act, hand.due(grants, act.time)).number
     return put, number
 

@@ -139,6 +139,9 @@ class Changes:
     what the sources of the logins are called, by their ids.  ``orders``: the oldest version of the
     operator's orders by which any of it was judged.  ``told``: the number of the last of his acts
     that the audit trail has told; 0: none since.
+
+    ``sharing``: whether other hosts are to be told of logins.  Then ``outbox`` holds the keys of
+    those that were read here, and ``news`` the logins of which nobody has been told yet.
     """
 
     orders: int = 0
@@ -149,6 +152,9 @@ class Changes:
     sources: dict[str, SourceState] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     told: int = 0
+    sharing: bool = False
+    outbox: set[bytes] = field(default_factory=set)
+    news: dict[bytes, Grant] = field(default_factory=dict)
     _crowd: Crowd | None = None
 
     def __bool__(self) -> bool:
@@ -169,6 +175,9 @@ class Changes:
         grants[address] = grant if old is None else old.joined(grant)
         if self._crowd is not None:
             self._crowd.add(address, grant[3])
+        if self.sharing and grant[5]:  # read in a log here, not learned from another host
+            self.outbox.add(key)
+            self.news[key] = logins[key]
 
     def crowd(self) -> Crowd:
         """Who logged in from where; made when it is asked for, and kept up from then on."""
@@ -202,6 +211,8 @@ class Changes:
         self.sources.update(later.sources)
         self.names.update(later.names)
         self.told = max(self.told, later.told)
+        self.outbox |= later.outbox
+        self.news.update(later.news)
 
     def without(self, orders: Orders) -> Changes:
         """These changes but for what ``orders`` bar, which were given after they were made."""
@@ -213,6 +224,7 @@ class Changes:
             sources=self.sources,
             names=self.names,
             told=self.told,
+            sharing=self.sharing,
         )
         for key, grant in self.logins.items():
             address = key[: key.index(b"\0")]
@@ -222,4 +234,6 @@ class Changes:
             for name, hold in sessions.items():
                 barred = hold is not None and orders.bar(address, name.user, hold.began)
                 kept.session(address, name, None if barred else hold)
+        kept.outbox = self.outbox & kept.logins.keys()
+        kept.news = {key: login for key, login in self.news.items() if key in kept.logins}
         return kept

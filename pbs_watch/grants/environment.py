@@ -50,6 +50,8 @@ _DATABASES = (
     b"acts",
     b"expiry",
     b"sources",
+    b"outbox",
+    b"shared",
     b"meta",
 )
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from pbs_watch.errors import MapError
-from pbs_watch.grants import rows
+from pbs_watch.grants import outbox, rows
 from pbs_watch.grants.acts import Act, unpack, written
 from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import SWEEP_ROWS, Map
@@ -31,7 +31,10 @@ def allow(grants: Map, order: Allow, by: str) -> None:
         tables.put_due(b"orders", [(rows.order_key(order), rows.pack_order(order))])
         blocked = _bar_of(tables, Bar("network", order.network, order.since, order.since))
         if blocked is not None and blocked.until > order.since:
+            ended = replace(blocked, since=order.since, until=order.since)
             _put_bar(tables, replace(blocked, until=order.since))
+            outbox.tell_unblocked(tables, ended, by)
+        outbox.tell(tables, order, by)
         act = Act(order.since, "allow", order.network.decode(), by, order.until, order.note)
         written(tables, act, due(grants, order.since))
 
@@ -49,9 +52,12 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
             order = replace(old, since=order.since)
         else:
             _put_bar(tables, order)
-        ended = order.subject == "network" and tables.delete(
-            b"orders", rows.order_key(Allow(order.name, 0.0, None))
-        )
+        outbox.tell(tables, order, by)
+        ended = False
+        if order.subject == "network":
+            allowed = Allow(order.name, order.since, None)
+            ended = tables.delete(b"orders", rows.order_key(allowed))
+            outbox.tell_ended(tables, allowed, by)
         until = order.until if order.until > order.since else None
         act = Act(order.since, what, _named(order), by, until, note)
         written(tables, act, due(grants, order.since))
@@ -75,6 +81,7 @@ def unblock(grants: Map, order: Bar, by: str) -> bool:
         if old is None or old.until <= order.since:
             return False
         _put_bar(tables, replace(old, until=order.since))
+        outbox.tell_unblocked(tables, replace(old, since=order.since, until=order.since), by)
         act = Act(order.since, "unblock", _named(order), by)
         written(tables, act, due(grants, order.since))
     return True
@@ -108,6 +115,7 @@ def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
     for table, word, names in _PERSONAL:
         found[word] = _delete_where(grants, table, partial(names, user))
     with grants.changing() as tables:
+        outbox.tell_forgotten(tables, user)
         written(tables, Act(now, "forget", "", by), due(grants, now))
     return found
 

@@ -14,12 +14,14 @@ from pbs_watch.grants.orders import Orders
 class Pending:
     """The batch in the making and the one that is being committed.
 
-    ``orders``: those of the operator that what is shown of them obeys.
+    ``orders``: those of the operator that what is shown of them obeys.  ``sharing``: whether other
+    hosts are to be told of logins.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, sharing: bool = False) -> None:
         self.orders = Orders()
-        self.making = Changes()
+        self.making = Changes(sharing=sharing)
+        self._sharing = sharing
         self._committing: Changes | None = None
         self._shown: Changes | None = None
         """The batch being committed without what was barred since it was handed over."""
@@ -42,7 +44,7 @@ class Pending:
         if self._committing is not None:
             raise RuntimeError("a batch is being committed already")
         self._committing = self._shown = self.making
-        self.making = Changes(self.orders.version)
+        self.making = Changes(self.orders.version, sharing=self._sharing)
         return self._committing
 
     def committed(self) -> None:

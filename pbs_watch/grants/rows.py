@@ -14,6 +14,8 @@ orders    kind, subject                      due, since, until, note
 acts      number                             due, JSON
 expiry    time, kind, the row's key          empty
 sources   digest of the source's name        JSON
+outbox    kind, key of a login or order      expires, or the order's record
+shared    key of an order                    its latest record, as JSON
 meta      name                               text
 ========  =================================  =====================================================
 
@@ -35,7 +37,7 @@ from pbs_watch.grants.changes import Grant, Hold, Refusal, RefusalKey, SessionKe
 from pbs_watch.grants.orders import MEMORY, Allow, Bar, Subject
 from pbs_watch.log.position import Position, SourceState
 
-SCHEMA = b"3"
+SCHEMA = b"4"
 """Version of the layout above; :mod:`pbs_watch.grants.upgrade` knows the older ones."""
 
 KINDS = {
@@ -56,6 +58,12 @@ TOLD_ACT = b"told"
 
 RETENTION = b"retention"
 """Name in ``meta`` of the daemon's retention."""
+
+SHARING = b"sharing"
+"""Name in ``meta`` of whether the daemon shares its grants."""
+
+OFFERED = b"offered"
+"""Name in ``meta`` of the engine that has been offered all there was."""
 
 SOURCE_NAME = b"source "
 """What stands in ``meta`` before a source's id; the value is its name."""

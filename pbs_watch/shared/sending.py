@@ -1,0 +1,299 @@
+"""The thread that tells the engine, and learns from it what other hosts ordered.
+
+News goes out at once, before it is on the disk: the outbox, written with the login, is for what
+could not be sent, and for a crash.  A few times a second the thread takes a turn:
+
+1. ask the engine which data it has.  Where these are others than the last time (a failover, a
+   restart, a restored backup), offer it all orders and logins there are, since it may lack some;
+2. send what is in the outbox, orders first;
+3. take over the orders of the others, where there are new ones;
+4. renew what open sessions hold, each at half its window; remove what expired.
+
+A turn that fails is taken again a little later, from its beginning.  All of it may be done twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from queue import Empty, SimpleQueue
+from time import monotonic, time
+
+from pbs_watch.errors import PbsWatchError
+from pbs_watch.grants import outbox, rows
+from pbs_watch.grants.changes import Grant
+from pbs_watch.grants.orders import Bar
+from pbs_watch.grants.records import Record, unpack
+from pbs_watch.grants.store import Map
+from pbs_watch.shared import learn
+from pbs_watch.shared.engine import PATIENCE, Engine, Shared
+
+TURN_EVERY = 0.5
+"""Seconds between two turns: an order reaches the other hosts in twice that."""
+
+TOGETHER = 500
+"""Logins sent in one round trip, and rows of the outbox looked at in one transaction."""
+
+_EXPIRE_EVERY = 60.0
+"""Seconds between two removals of what expired, where the server does not do it."""
+
+_REMEMBERED = 100_000
+"""Logins sent before they were committed whose rows of the outbox are still to come."""
+
+_RENEWALS = 20
+"""How often in a window the sessions are looked at."""
+
+_LINGER_AT_END = 2 * PATIENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far the engine has been told; counts are since the start.
+
+    ``version``: of the orders known here, -1 before any was learned.  ``waiting``: rows of the
+    outbox, as of the last turn.  ``error``: why the last turn failed, or empty.  ``since``: epoch
+    seconds of the last turn that did not; ``None``: none yet.
+    """
+
+    version: int = -1
+    waiting: int = 0
+    sent: int = 0
+    learned: int = 0
+    offered: int = 0
+    error: str = ""
+    since: float | None = None
+
+
+class Sender:
+    """Tells ``engine``, which belongs to it.
+
+    ``window``: seconds that a session's renewal grants.  ``host``: by which others know this one.
+    ``wake`` is called when something was learned, or went wrong.  ``reading`` is held while the map
+    is used: it must not be opened again meanwhile.
+    """
+
+    def __init__(
+        self,
+        grants: Map,
+        engine: Engine,
+        *,
+        window: float,
+        host: str,
+        wake: Callable[[], None],
+    ) -> None:
+        self.delivery = Delivery()
+        self.reading = threading.Lock()
+        self._map = grants
+        self._engine = engine
+        self._window = window
+        self._host = host
+        self._wake = wake
+        self._news: SimpleQueue[Mapping[bytes, Grant] | None] = SimpleQueue()
+        self._sent: dict[bytes, bytes] = {}
+        self._over = False
+        self._renewed = 0.0
+        self._expired = monotonic()
+        self._thread = threading.Thread(target=self._work, name="shared-send", daemon=True)
+
+    def begin(self) -> None:
+        """Start working."""
+        self._thread.start()
+
+    def send(self, news: Mapping[bytes, Grant]) -> None:
+        """Send logins at once; their rows of the outbox are committed meanwhile."""
+        self._news.put(news)
+
+    def hurry(self) -> None:
+        """Take a turn now."""
+        self._news.put({})
+
+    def close(self) -> bool:
+        """Send what there is, and end the thread; whether it has ended."""
+        self._over = True
+        self._news.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(_LINGER_AT_END)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        due = monotonic()
+        try:
+            while not self._over:
+                news = self._next(due - monotonic())
+                if news:
+                    self._attempt(lambda news=news: self._put_news(news))  # type: ignore[misc]
+                elif news is not None or monotonic() >= due:
+                    self._attempt(self._turn)
+                    due = monotonic() + TURN_EVERY
+            # What was committed last: the end is not waited for longer than it takes.
+            self._attempt(self._deliver)
+        finally:
+            self._engine.close()
+
+    def _next(self, longest: float) -> dict[bytes, Grant] | None:
+        """All news there is; empty: take a turn now; ``None``: there was none for so long."""
+        if longest <= 0:
+            return None
+        found: dict[bytes, Grant] = {}
+        hurry = False
+        with suppress(Empty):
+            some = self._news.get(timeout=longest)
+            while some is not None:
+                hurry = hurry or not some
+                found.update(some)
+                some = self._news.get_nowait()
+        return found if found or hurry else None
+
+    def _attempt(self, what: Callable[[], None]) -> None:
+        """Do something; what goes wrong is told, and is not the end of the thread."""
+        was = self.delivery.error
+        try:
+            what()
+        except PbsWatchError as error:
+            said = str(error)
+        except Exception as error:  # noqa: BLE001 - or nobody is told, and nothing is sent any more
+            said = f"sharing grants failed: {error!r}"
+        else:
+            if was:
+                self._told(error="")
+            return
+        if not self._over:
+            self._told(error=said)
+        if said != was:
+            self._wake()
+
+    def _told(self, **changes: object) -> None:
+        self.delivery = replace(self.delivery, **changes)  # type: ignore[arg-type]
+
+    # Logins
+
+    def _put_news(self, news: Mapping[bytes, Grant]) -> None:
+        items = iter(news.items())
+        while some := dict(islice(items, TOGETHER)):
+            self._put([_shared(key, grant) for key, grant in some.items()])
+            if len(self._sent) > _REMEMBERED:
+                self._sent.clear()
+            for key, grant in some.items():
+                self._sent[key] = rows.pack_time(grant.expires)
+
+    def _put(self, logins: list[Shared]) -> None:
+        self._engine.put(logins)
+        self._told(sent=self.delivery.sent + len(logins))
+
+    # A turn
+
+    def _turn(self) -> None:
+        mark = self._engine.mark()
+        with self.reading, self._map.reading() as tables:
+            offered = tables.get(b"meta", rows.OFFERED)
+        again = offered != mark.identity.encode()
+        if again:
+            with self.reading:
+                records = learn.own_records(self._map, self._host, time())
+            self._engine.put_records(records, time())
+        self._deliver()
+        if again or mark.version != self.delivery.version:
+            self._learn(self._engine.mark().version)
+        if again:
+            self._offer()
+            with self.reading, self._map.changing() as tables:
+                tables.put(b"meta", rows.OFFERED, mark.identity.encode())
+        self._renew()
+        if monotonic() - self._expired > _EXPIRE_EVERY:
+            self._expired = monotonic()
+            self._engine.expire(time())
+        self._told(since=time())
+
+    def _learn(self, version: int) -> None:
+        """Take over the orders; ``version`` was read before them, so that none is missed."""
+        records = self._engine.records()
+        with self.reading:
+            learned = learn.learn(self._map, records, time())
+        self._told(version=version, learned=self.delivery.learned + learned)
+        self._wake()
+
+    def _offer(self) -> None:
+        self._told(offered=self.delivery.offered + 1)
+        walk = learn.logins(self._map, time(), TOGETHER)
+        while not self._over:
+            with self.reading:
+                some = next(walk, None)
+            if some is None:
+                return
+            self._put(some)
+
+    def _deliver(self) -> None:
+        """Send the outbox, orders first: they take away."""
+        for kind in (outbox.FORGET, outbox.ORDER, outbox.LOGIN):
+            after = b""
+            while found := self._some(kind, after):
+                self._deliver_some(kind, found)
+                after = found[-1][0]
+        with self.reading, self._map.reading() as tables:
+            self._told(waiting=tables.count(b"outbox"))
+
+    def _some(self, kind: bytes, after: bytes) -> list[tuple[bytes, bytes]]:
+        with self.reading, self._map.reading() as tables:
+            return list(islice(tables.rows(b"outbox", kind, after), TOGETHER))
+
+    def _deliver_some(self, kind: bytes, found: list[tuple[bytes, bytes]]) -> None:
+        if kind == outbox.FORGET:
+            for key, _ in found:
+                self._engine.forget(key[1:])
+        elif kind == outbox.ORDER:
+            self._put_records([unpack(key[1:], value) for key, value in found])
+        else:
+            unsent = [key[1:] for key, value in found if self._sent.get(key[1:]) != value]
+            if unsent and (logins := self._logins(unsent)):
+                self._put(logins)
+        with self.reading, self._map.changing() as tables:
+            outbox.delivered(tables, found)
+        for key, value in found:
+            if self._sent.get(key[1:]) == value:
+                del self._sent[key[1:]]
+
+    def _logins(self, keys: Iterable[bytes]) -> list[Shared]:
+        """The logins as they are now: one that was revoked meanwhile is not sent."""
+        now = time()
+        with self.reading, self._map.reading() as tables:
+            known = tables.some(b"logins", sorted(keys))
+            return [learn.shared(key, row) for key, row in known if rows.unpack_time(row) > now]
+
+    def _put_records(self, records: list[Record]) -> None:
+        self._engine.put_records(records, time())
+        for record in records:
+            if record.act == "bar" and isinstance(record.order(), Bar):
+                self._engine.remove(record)
+        self._told(sent=self.delivery.sent + len(records))
+
+    # Sessions
+
+    def _renew(self) -> None:
+        """What an open session holds here is granted elsewhere too, for a window from now."""
+        now = time()
+        if now - self._renewed < max(self._window / _RENEWALS, TURN_EVERY):
+            return
+        with self.reading:
+            held = self._map.sessions(now)
+        due = [
+            Shared(address, key.user, key.service, hold.began, min(hold.until, now + self._window))
+            for (address, key), hold in held.items()
+            if _half(self._renewed - hold.began, self._window)
+            < _half(now - hold.began, self._window)
+        ]
+        for start in range(0, len(due), TOGETHER):
+            self._put(due[start : start + TOGETHER])
+        self._renewed = now
+
+
+def _half(age: float, window: float) -> int:
+    """How many halves of a window have gone by since a session began."""
+    return int(max(age, 0.0) // (window / 2))
+
+
+def _shared(key: bytes, grant: Grant) -> Shared:
+    address, user = rows.parse_login_key(key)
+    return Shared(address, user, grant.service, grant.login, grant.expires)
