@@ -48,10 +48,12 @@ from pbs_watch.witness import Holding, witness_of
 log = logging.getLogger("pbs_watch")
 
 POLL_BUSY = 0.05
-POLL_SHARED = 0.005
 POLL_IDLE = 1.0
-"""Seconds between two looks at the logs, while they grow (and other hosts wait for it) and when
-they have not for a while."""
+"""Seconds between two looks at the logs, while they grow and when they have not for a while."""
+
+POLL_SHARED = 0.01
+"""Seconds between two looks where other hosts are to know of a login at once: an event that wakes
+us may be half a second late, and nobody asks us for it."""
 
 IDLE_AFTER = 1.0
 """Seconds without growth after which watching costs less than polling fast."""
@@ -224,9 +226,9 @@ class Service:
         self._tidy_when_due(now)
 
     def _poll_after(self, now: float) -> float:
-        if now - self._grown > IDLE_AFTER:
-            return POLL_IDLE
-        return POLL_BUSY if self._shared is None else POLL_SHARED
+        if self._shared is not None:
+            return POLL_SHARED
+        return POLL_IDLE if now - self._grown > IDLE_AFTER else POLL_BUSY
 
     def _timeout(self) -> float:
         """Seconds that may be waited for sockets."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from pbs_watch.errors import ConfigError
 from pbs_watch.shared.engine import Engine
 from pbs_watch.shared.where import Where
 
-_LIBRARIES = {"redis": "redis", "mysql": "PyMySQL"}
+if TYPE_CHECKING:
+    from pbs_watch.shared.redis_engine import RedisEngine
+    from pbs_watch.shared.sql_engine import SqlEngine
 
 
 def engine(where: Where, window: float) -> Engine:
@@ -14,17 +20,31 @@ def engine(where: Where, window: float) -> Engine:
 
     Raises :class:`ConfigError` where its library is missing.
     """
-    try:
-        if where.engine == "redis":
-            from pbs_watch.shared.redis_engine import RedisEngine  # noqa: PLC0415 - optional
+    return redis_engine(where) if where.engine == "redis" else sql_engine(where, window)
 
-            return RedisEngine(where)
+
+def redis_engine(where: Where) -> RedisEngine:
+    """Redis or Valkey; raises :class:`ConfigError`."""
+    with _library("redis", "python3-redis"):
+        from pbs_watch.shared.redis_engine import RedisEngine  # noqa: PLC0415 - optional
+
+    return RedisEngine(where)
+
+
+def sql_engine(where: Where, window: float) -> SqlEngine:
+    """MariaDB or MySQL; raises :class:`ConfigError`."""
+    with _library("PyMySQL", "python3-pymysql"):
         from pbs_watch.shared.sql_engine import SqlEngine  # noqa: PLC0415 - optional
 
-        return SqlEngine(where, window)
+    return SqlEngine(where, window)
+
+
+@contextmanager
+def _library(name: str, package: str) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
-        name = _LIBRARIES[where.engine]
         raise ConfigError(
             f"shared: the library {name} is not installed ({error}); on Debian: apt-get install "
-            f"python3-{name.lower()}; elsewhere: pip install 'pbs-watch[shared]'"
+            f"{package}; elsewhere: pip install 'pbs-watch[shared]'"
         ) from None

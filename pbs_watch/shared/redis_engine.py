@@ -45,16 +45,6 @@ GRANT, ORDERS, VERSION, EPOCH = (
     b"pbs-watch:epoch",
 )
 
-ACL = (
-    "~pbs-watch:* resetchannels -@all +ping +info +time +get +set +incr +hget +hset +hdel +hlen "
-    "+hgetall +del +pttl +pexpireat +scan +eval +evalsha +script|load +watch +unwatch +multi +exec "
-    "+select +config|get"
-)
-"""What the ACL user needs, and nothing else: for ``ACL SETUSER pbs-watch on >PASSWORD ...``."""
-
-SENTINEL_ACL = "resetchannels -@all +ping +sentinel|get-master-addr-by-name +sentinel|masters"
-"""What it needs at the Sentinels, which have users of their own."""
-
 _PUT = """
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 local expires, login, service = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]

@@ -23,6 +23,7 @@ from pbs_watch.errors import SharedError
 from pbs_watch.grants.records import Record, merged, pack, unpack
 from pbs_watch.shared import sql_layout as sql
 from pbs_watch.shared.engine import PATIENCE, USERS_KEPT, Found, Mark, Shared, by_address
+from pbs_watch.shared.rights import RIGHTS
 from pbs_watch.shared.sql_layout import META, ORDERS, Column, Layout, Old, Own, Statement
 from pbs_watch.shared.where import Server, Where
 
@@ -49,6 +50,7 @@ class SqlEngine:
         self._connection: Any = None
         self._server: Server | None = None
         self._identity = ""
+        self._checked = False
 
     # Connecting
 
@@ -71,6 +73,7 @@ class SqlEngine:
                 unfit = _advice(error)
             if not unfit:
                 self._server = server
+                self._checked = False
                 return connection
             why.append(f"{server} {unfit}")
             _close(connection)
@@ -144,6 +147,8 @@ class SqlEngine:
             found = dict(self._run((f"SELECT name, value FROM {META}", ())))  # noqa: S608
             if "epoch" not in found:
                 raise SharedError(f"{self._name}: has no tables of ours; run pbs-watch shared init")
+            if not self._checked:
+                self.check_tables()
             return Mark(f"{found['epoch']} {self._identity}", int(found.get("version", 0)))
 
     def put(self, logins: Sequence[Shared]) -> None:
@@ -277,6 +282,7 @@ class SqlEngine:
                     raise SharedError(f"{self._name}: has no table {name}; {what}")
                 if said := trouble(columns):
                     raise SharedError(f"{self._name}: {said}")
+        self._checked = True
 
     def _columns(self, table: str) -> dict[str, Column]:
         query = (
@@ -339,7 +345,7 @@ def _advice(error: Exception) -> str:
     if number in {1044, 1045, 1698}:
         return f"does not accept the user or the password ({text})"
     if number in {1142, 1143}:
-        return f"the account lacks rights ({text}): GRANT {sql.RIGHTS} on its tables"
+        return f"the account lacks rights ({text}): GRANT {RIGHTS} on its tables"
     if number in {1146, 1054}:
         return f"{text}; run pbs-watch shared init"
     if number == 1049:

@@ -50,9 +50,6 @@ _CREATE_META = (
 )
 CREATE = (_CREATE_GRANTS, _CREATE_ORDERS, _CREATE_META)
 
-RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
-"""What the daemon's account needs on these tables; ``init`` needs CREATE as well."""
-
 _NUMBERS = frozenset({"int", "bigint"})
 
 _OLD_WIDTH = 45
