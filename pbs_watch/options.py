@@ -139,7 +139,7 @@ def add_shared(command: argparse.ArgumentParser) -> None:
         "--shared-deadline", metavar="D", help="how long an answer may take (default: 50ms)"
     )
     command.add_argument(
-        "--shared-linger", metavar="D", help="how long a miss waits to be asked (default: 50ms)"
+        "--shared-linger", metavar="D", help="how long a miss waits to be asked (default: 100ms)"
     )
     command.add_argument(
         "--shared-trouble",

@@ -1,4 +1,4 @@
-"""What an engine keeps, and the one interface that both engines have.
+"""What an engine keeps, and the one interface that both engines have.  Pure.
 
 An engine holds of each address the logins that last longest, and a record for each order
 (:mod:`pbs_watch.grants.records`).  Writing is idempotent and of any order: the later expiry wins,
@@ -20,6 +20,9 @@ from pbs_watch.grants.records import Record
 PATIENCE = 1.0
 """Seconds that a server may take to accept a connection or to answer."""
 
+_STARTS_APART = 5.0
+"""Seconds between two starts of a server, which says only for how many seconds it has been up."""
+
 USERS_KEPT = 16
 """Logins of one address that are kept or asked for: those that last longest.  Behind a company's
 NAT there may be thousands, and any of them lets the address relay."""
@@ -40,11 +43,24 @@ class Mark:
     """Which data this is, and how far its orders go.
 
     ``identity`` changes where the engine may have lost something: another server answers, or the
-    same one after a restart.  ``version`` grows with each change of the orders.
+    same one after a restart; where the name alone does not tell that, ``started`` does (epoch
+    seconds, to a second or two).  ``version`` grows with each change of the orders.
     """
 
     identity: str
     version: int
+    started: float = 0.0
+
+    def name(self) -> bytes:
+        """What to remember of the data."""
+        return f"{self.started:.0f} {self.identity}".encode()
+
+    def is_same(self, name: bytes | None) -> bool:
+        """Whether these are the data of which that was remembered."""
+        started, _, identity = (name or b"").decode("utf-8", "replace").partition(" ")
+        if identity != self.identity or not started.isdigit():
+            return False
+        return abs(int(started) - self.started) < _STARTS_APART
 
 
 @dataclass(frozen=True, slots=True)

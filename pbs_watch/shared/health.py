@@ -120,14 +120,10 @@ def _redis(opened: RedisEngine, place: Where) -> Iterator[Finding]:
 
 def _mysql(opened: SqlEngine, place: Where) -> Iterator[Finding]:
     yield from _clock(float(opened.ask("SELECT UNIX_TIMESTAMP(NOW(6))")[0][0]))
-    flush = opened.ask("SELECT @@global.innodb_flush_log_at_trx_commit")[0][0]
     cluster = dict(opened.ask("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_size'"))
     nodes = int(cluster.get("wsrep_cluster_size", 0) or 0)
     if nodes:
         yield Finding("good" if nodes > 2 else "warn", f"the Galera cluster has {nodes} nodes")
-    elif int(flush) != 1:
-        text = f"innodb_flush_log_at_trx_commit is {flush}: a crash forgets the last second"
-        yield Finding("warn", f"{text}; set it to 1")
     if len(place.servers) == 1:
         yield Finding("warn", "one server only: name a second one, for the day when it is away")
 

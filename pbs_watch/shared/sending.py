@@ -189,7 +189,7 @@ class Sender:
         mark = self._engine.mark()
         with self.reading, self._map.reading() as tables:
             offered = tables.get(b"meta", rows.OFFERED)
-        again = offered != mark.identity.encode()
+        again = not mark.is_same(offered)
         if again:
             with self.reading:
                 records = learn.own_records(self._map, self._host, time())
@@ -200,7 +200,7 @@ class Sender:
         if again:
             self._offer()
             with self.reading, self._map.changing() as tables:
-                tables.put(b"meta", rows.OFFERED, mark.identity.encode())
+                tables.put(b"meta", rows.OFFERED, mark.name())
         self._renew()
         if monotonic() - self._expired > _EXPIRE_EVERY:
             self._expired = monotonic()

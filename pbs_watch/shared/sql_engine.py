@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import time
 from typing import Any, TypeVar
 
 import pymysql
@@ -50,6 +51,7 @@ class SqlEngine:
         self._connection: Any = None
         self._server: Server | None = None
         self._identity = ""
+        self._cluster = False
         self._checked = False
 
     # Connecting
@@ -90,7 +92,8 @@ class SqlEngine:
             if said.get("read_only") not in {"OFF", None}:
                 return "is read-only"
             self._identity = f"{said.get('hostname')} {server.port} {said.get('server_id')}"
-            if said.get("wsrep_on") == "ON":
+            self._cluster = said.get("wsrep_on") == "ON"
+            if self._cluster:
                 cursor.execute("SHOW GLOBAL STATUS WHERE Variable_name LIKE 'wsrep\\_%'")
                 status = dict(cursor.fetchall())
                 if status.get("wsrep_ready") != "ON":
@@ -145,11 +148,18 @@ class SqlEngine:
         """See :meth:`Engine.mark`."""
         with self._errors():
             found = dict(self._run((f"SELECT name, value FROM {META}", ())))  # noqa: S608
+            # What was confirmed in the last second may be gone after a crash, unless every commit
+            # waits for the disk, or other nodes of a cluster have it.
+            started = 0.0
+            if not self._cluster:
+                ((_, up),) = self._run(("SHOW GLOBAL STATUS LIKE 'Uptime'", ()))
+                started = round(time() - int(up))
             if "epoch" not in found:
                 raise SharedError(f"{self._name}: has no tables of ours; run pbs-watch shared init")
             if not self._checked:
                 self.check_tables()
-            return Mark(f"{found['epoch']} {self._identity}", int(found.get("version", 0)))
+            identity = f"{found['epoch']} {self._identity}"
+            return Mark(identity, int(found.get("version", 0)), started)
 
     def put(self, logins: Sequence[Shared]) -> None:
         """See :meth:`Engine.put`."""

@@ -19,7 +19,6 @@ from pbs_watch.grants.address import NETWORK_BITS, prefix, widened
 from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import Record
 from pbs_watch.shared.engine import USERS_KEPT, Shared
-from pbs_watch.shared.where import Table
 
 Statement = tuple[str, Sequence[object]]
 """SQL, and the values of its ``%s``."""
@@ -63,6 +62,15 @@ class Column:
     type: str
     length: int
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The old layout's table and its columns."""
+
+    name: str = "authpfix"
+    address: str = "ip"
+    login: str = "logintime"
 
 
 class Own:

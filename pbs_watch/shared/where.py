@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pbs_watch.config import Config
 from pbs_watch.errors import ConfigError, UsageError
+from pbs_watch.shared.sql_layout import Table
 
 _REDIS_PORT, _SENTINEL_PORT, _MYSQL_PORT = 6379, 26379, 3306
 
@@ -74,15 +75,6 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """The old layout's table and its columns."""
-
-    name: str = "authpfix"
-    address: str = "ip"
-    login: str = "logintime"
-
-
-@dataclass(frozen=True, slots=True)
 class Where:
     """``database``: a name, or Redis's number as text.  ``sentinel``: the master's name there."""
 
@@ -94,7 +86,7 @@ class Where:
     sentinel: str = ""
     tls: Tls | None = None
     layout: Literal["own", "authpfix"] = "own"
-    table: Table = Table()
+    table: Table = field(default_factory=Table)
 
     def __str__(self) -> str:
         names = ",".join(map(str, self.servers))

@@ -49,8 +49,10 @@ PURE = {
     "grants/events",
     "grants/judge",
     "grants/orders",
+    "grants/outbox",
     "grants/pending",
     "grants/policy",
+    "grants/records",
     "grants/relays",
     "grants/rows",
     "grants/screens",
@@ -62,6 +64,10 @@ PURE = {
     "log/lines",
     "log/position",
     "log/rotation",
+    "shared/breaker",
+    "shared/engine",
+    "shared/rights",
+    "shared/sql_layout",
     *(name for name in MODULES if name.startswith("pattern/") and name != "pattern/library"),
 }
 
@@ -105,9 +111,34 @@ ONLY = {
     "watchdog": {"log/wake"},
     "select": {"answer/server", "answer/listen"},
     "selectors": {"answer/server", "answer/listen"},
-    "socket": {"answer/client", "answer/server", "answer/listen", "grants/address", "kernel"},
+    "socket": {
+        "answer/client",
+        "answer/server",
+        "answer/listen",
+        "grants/address",
+        "kernel",
+        "shared/start",
+    },
+        "answer/client",
+        "answer/server",
+        "answer/listen",
+        "grants/address",
+        "kernel",
+        "shared/start",
+    },
     "zstandard": {"log/decompress"},
-    "threading": {"grants/writer", "log/wake", "answer/server", "commands/run", "witness"},
+    "redis": {"shared/redis_engine"},
+    "pymysql": {"shared/sql_engine"},
+    "threading": {
+        "grants/writer",
+        "log/wake",
+        "answer/server",
+        "commands/run",
+        "witness",
+        "shared/asking",
+        "shared/sending",
+        "shared/sharing",
+    },
 }
 """Who may import what, function-level imports included."""
 
@@ -180,6 +211,8 @@ def test_a_pure_module_knows_no_module_that_does_io_but_as_a_type(name: str) -> 
         "answer/lookup": {"grants/store"},
         # The acts are rows of tables that they are handed.
         "grants/acts": {"grants/tables"},
+        # So are those of the outbox.
+        "grants/outbox": {"grants/tables"},
         "drain": {"answer/server"},
     }.get(name, set())
     for imported in imports(MODULES[name]):
