@@ -26,6 +26,7 @@ near              near misses; ``near_misses``: the last ten of them, each with 
 lookups           by answer: ``found``, ``absent``, ``unknown`` (cannot say); ``names`` asked
                   for no address; ``limited`` were over the relay limit, and count among the
                   first three as well; ``shadowed`` would have been found but for ``shadow``
+shared            how sharing grants goes (:class:`pbs_watch.shared.sharing.Counts`), or null
 warnings          how many there were; ``last_warning``: the latest, or empty
 ================  ==========================================================================
 
@@ -40,6 +41,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -49,13 +52,14 @@ from pbs_watch.grants.address import literal
 from pbs_watch.grants.rows import SCHEMA
 
 if TYPE_CHECKING:  # who only asks is to be quick
+    from pbs_watch import chain
     from pbs_watch.answer.lookup import Lookup
-    from pbs_watch.chain import Counts
     from pbs_watch.config import Config
     from pbs_watch.grants.events import NearMiss
     from pbs_watch.grants.store import Map
     from pbs_watch.notices import Notices
     from pbs_watch.reading import Followed, Reading
+    from pbs_watch.shared.sharing import Counts
 
 NAME = b"pbs-watch"
 """The reserved name under which the live state is asked for."""
@@ -82,10 +86,12 @@ class Live:
         grants: Map,
         *,
         reading: Reading,
-        counts: Counts,
+        counts: chain.Counts,
         lookup: Lookup,
         notices: Notices,
+        shared: Callable[[], Counts | None] = lambda: None,
     ) -> None:
+        self._shared = shared
         self._config = config
         self._map = grants
         self._reading = reading
@@ -143,6 +149,7 @@ class Live:
             "near": counts.near,
             "near_misses": [_near(miss) for miss in counts.misses],
             "lookups": {name: getattr(self._asked, name) for name in _ANSWERS},
+            "shared": None if (shared := self._shared()) is None else asdict(shared),
             "warnings": self._notices.total,
             "last_warning": self._notices.last,
         }

@@ -94,6 +94,7 @@ class Service:
             counts=self._chain.counts,
             lookup=self._lookup,
             notices=self._notices,
+            shared=lambda: None if self._shared is None else self._shared.counts,
         )
         self._server = Server(
             self._lookup.ask,

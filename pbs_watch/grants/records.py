@@ -93,7 +93,7 @@ def unpack(key: bytes, value: bytes) -> Record:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"no record of an order: {error}") from None
-    if act not in get_args(Act) or not isinstance(record.by + record.note, str):
+    if act not in get_args(Act) or not all(isinstance(row[one], str) for one in ("by", "note")):
         raise ValueError("a record of no kind of order")
     record.order()  # it is one, or this raises
     return record

@@ -60,7 +60,8 @@ def _take(tables: Tables, record: Record, due: float) -> list[Bar]:
     tables.put(b"shared", record.key, pack(record))
     order = record.order()
     if order is None:
-        tables.delete(b"orders", record.key)
+        if not tables.delete(b"orders", record.key):
+            return []  # it was never here
     else:
         tables.put_due(b"orders", [(record.key, rows.pack_order(order))])
     what = _ACTS[record.act]
