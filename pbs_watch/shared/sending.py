@@ -1,7 +1,7 @@
 """The thread that tells the engine, and learns from it what other hosts ordered.
 
-News goes out at once, before it is on the disk: the outbox, written with the login, is for what
-could not be sent, and for a crash.  A few times a second the thread takes a turn:
+Logins go out at once by :mod:`pbs_watch.shared.express`; the outbox, written with them, is for what
+could not be sent, and for a crash.  A few times a second this thread takes a turn:
 
 1. ask the engine which data it has.  Where these are others than the last time (a failover, a
    restart, a restored backup), offer it all orders and logins there are, since it may lack some;
@@ -15,21 +15,19 @@ A turn that fails is taken again a little later, from its beginning.  All of it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
-from queue import Empty, SimpleQueue
 from time import monotonic, time
 
 from pbs_watch.errors import PbsWatchError
 from pbs_watch.grants import outbox, rows
-from pbs_watch.grants.changes import Grant
 from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import Record, unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.shared import learn
 from pbs_watch.shared.engine import PATIENCE, Engine, Shared
+from pbs_watch.shared.express import Express
 
 TURN_EVERY = 0.5
 """Seconds between two turns: an order reaches the other hosts in twice that."""
@@ -39,9 +37,6 @@ TOGETHER = 500
 
 _EXPIRE_EVERY = 60.0
 """Seconds between two removals of what expired, where the server does not do it."""
-
-_REMEMBERED = 100_000
-"""Logins sent before they were committed whose rows of the outbox are still to come."""
 
 _RENEWALS = 20
 """How often in a window the sessions are looked at."""
@@ -79,6 +74,7 @@ class Sender:
         self,
         grants: Map,
         engine: Engine,
+        express: Express,
         *,
         window: float,
         host: str,
@@ -91,8 +87,8 @@ class Sender:
         self._window = window
         self._host = host
         self._wake = wake
-        self._news: SimpleQueue[Mapping[bytes, Grant] | None] = SimpleQueue()
-        self._sent: dict[bytes, bytes] = {}
+        self._express = express
+        self._hurry = threading.Event()
         self._over = False
         self._renewed = 0.0
         self._expired = monotonic()
@@ -102,50 +98,28 @@ class Sender:
         """Start working."""
         self._thread.start()
 
-    def send(self, news: Mapping[bytes, Grant]) -> None:
-        """Send logins at once; their rows of the outbox are committed meanwhile."""
-        self._news.put(news)
-
     def hurry(self) -> None:
         """Take a turn now."""
-        self._news.put({})
+        self._hurry.set()
 
     def close(self) -> bool:
         """Send what there is, and end the thread; whether it has ended."""
         self._over = True
-        self._news.put(None)
+        self._hurry.set()
         if self._thread.ident is not None:
             self._thread.join(_LINGER_AT_END)
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        due = monotonic()
         try:
             while not self._over:
-                news = self._next(due - monotonic())
-                if news:
-                    self._attempt(lambda news=news: self._put_news(news))  # type: ignore[misc]
-                elif news is not None or monotonic() >= due:
-                    self._attempt(self._turn)
-                    due = monotonic() + TURN_EVERY
+                self._hurry.clear()
+                self._attempt(self._turn)
+                self._hurry.wait(TURN_EVERY)
             # What was committed last: the end is not waited for longer than it takes.
             self._attempt(self._deliver)
         finally:
             self._engine.close()
-
-    def _next(self, longest: float) -> dict[bytes, Grant] | None:
-        """All news there is; empty: take a turn now; ``None``: there was none for so long."""
-        if longest <= 0:
-            return None
-        found: dict[bytes, Grant] = {}
-        hurry = False
-        with suppress(Empty):
-            some = self._news.get(timeout=longest)
-            while some is not None:
-                hurry = hurry or not some
-                found.update(some)
-                some = self._news.get_nowait()
-        return found if found or hurry else None
 
     def _attempt(self, what: Callable[[], None]) -> None:
         """Do something; what goes wrong is told, and is not the end of the thread."""
@@ -167,17 +141,6 @@ class Sender:
 
     def _told(self, **changes: object) -> None:
         self.delivery = replace(self.delivery, **changes)  # type: ignore[arg-type]
-
-    # Logins
-
-    def _put_news(self, news: Mapping[bytes, Grant]) -> None:
-        items = iter(news.items())
-        while some := dict(islice(items, TOGETHER)):
-            self._put([_shared(key, grant) for key, grant in some.items()])
-            if len(self._sent) > _REMEMBERED:
-                self._sent.clear()
-            for key, grant in some.items():
-                self._sent[key] = rows.pack_time(grant.expires)
 
     def _put(self, logins: list[Shared]) -> None:
         self._engine.put(logins)
@@ -246,14 +209,14 @@ class Sender:
         elif kind == outbox.ORDER:
             self._put_records([unpack(key[1:], value) for key, value in found])
         else:
-            unsent = [key[1:] for key, value in found if self._sent.get(key[1:]) != value]
+            sent = self._express.has_sent
+            unsent = [key[1:] for key, value in found if not sent(key[1:], value)]
             if unsent and (logins := self._logins(unsent)):
                 self._put(logins)
         with self.reading, self._map.changing() as tables:
             outbox.delivered(tables, found)
-        for key, value in found:
-            if self._sent.get(key[1:]) == value:
-                del self._sent[key[1:]]
+        for key, _ in found:
+            self._express.forget(key[1:])
 
     def _logins(self, keys: Iterable[bytes]) -> list[Shared]:
         """The logins as they are now: one that was revoked meanwhile is not sent."""
@@ -292,8 +255,3 @@ class Sender:
 def _half(age: float, window: float) -> int:
     """How many halves of a window have gone by since a session began."""
     return int(max(age, 0.0) // (window / 2))
-
-
-def _shared(key: bytes, grant: Grant) -> Shared:
-    address, user = rows.parse_login_key(key)
-    return Shared(address, user, grant.service, grant.login, grant.expires)

@@ -31,6 +31,7 @@ from pbs_watch.notices import Notices
 from pbs_watch.shared.asking import Answered, Asker
 from pbs_watch.shared.breaker import Breaker
 from pbs_watch.shared.engine import USERS_KEPT, Found, Shared
+from pbs_watch.shared.express import Express
 from pbs_watch.shared.sending import Delivery, Sender
 
 log = logging.getLogger("pbs_watch")
@@ -72,6 +73,15 @@ class Counts:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Who does the waiting: each has a connection of its own, so that none waits for another."""
+
+    asker: Asker
+    sender: Sender
+    express: Express
+
+
 class Sharing:
     """The loop's side of sharing grants.
 
@@ -86,8 +96,7 @@ class Sharing:
         grants: Map,
         pending: Pending,
         server: Server,
-        asker: Asker,
-        sender: Sender,
+        threads: Threads,
         *,
         name: str,
         policy: Callable[[], Policy],
@@ -103,8 +112,9 @@ class Sharing:
         self._map = grants
         self._pending = pending
         self._server = server
-        self._asker = asker
-        self._sender = sender
+        self._asker = threads.asker
+        self._sender = threads.sender
+        self._express = threads.express
         self._policy = policy
         self._ask = ask
         self._decide = decide
@@ -127,6 +137,7 @@ class Sharing:
         """Start asking and telling."""
         self._asker.begin()
         self._sender.begin()
+        self._express.begin()
 
     @property
     def reading(self) -> Lock:
@@ -141,7 +152,7 @@ class Sharing:
             self._counts,
             opened=self._breaker.opened,
             round_trip=self._round_trip,
-            sent=delivery.sent,
+            sent=delivery.sent + self._express.count,
             learned=delivery.learned,
             offered=delivery.offered,
             in_flight=len(self._asked),
@@ -182,7 +193,7 @@ class Sharing:
         """Send news, take in what has come, and answer what has waited for too long."""
         if news := self._pending.making.news:
             self._pending.making.news = {}
-            self._sender.send(news)
+            self._express.send(news)
         held, self._held = self._held, []
         while (answered := self._asker.result()) is not None:
             held.append(answered)
@@ -275,6 +286,7 @@ class Sharing:
     def close(self) -> bool:
         """End the threads; whether they use the map no more."""
         self._asker.close()
+        self._express.close()
         return self._sender.close()
 
 

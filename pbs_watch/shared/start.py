@@ -13,9 +13,10 @@ from pbs_watch.grants.policy import Policy
 from pbs_watch.grants.store import Map
 from pbs_watch.notices import Notices
 from pbs_watch.shared.asking import Asker
+from pbs_watch.shared.express import Express
 from pbs_watch.shared.open import engine
 from pbs_watch.shared.sending import Sender
-from pbs_watch.shared.sharing import Sharing, switched
+from pbs_watch.shared.sharing import Sharing, Threads, switched
 from pbs_watch.shared.where import where
 
 
@@ -40,17 +41,16 @@ def sharing_of(
         return None
     place = where(config)
     host = config.shared_host or socket.gethostname()
-    asker = Asker(engine(place, config.window), server.wake)
-    sender = Sender(
-        grants, engine(place, config.window), window=config.window, host=host, wake=server.wake
-    )
+    told, asked, hurried = (engine(place, config.window) for _ in range(3))
+    express = Express(hurried)
+    sender = Sender(grants, told, express, window=config.window, host=host, wake=server.wake)
+    threads = Threads(Asker(asked, server.wake), sender, express)
     switched(grants, host)
     return Sharing(
         grants,
         pending,
         server,
-        asker,
-        sender,
+        threads,
         name=str(place),
         policy=policy,
         decide=lookup.decide,

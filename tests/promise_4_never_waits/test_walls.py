@@ -130,6 +130,7 @@ ONLY = {
         "files",
         "witness",
         "shared/asking",
+        "shared/express",
         "shared/sending",
         "shared/sharing",
     },

@@ -23,6 +23,7 @@ def url(engine: Redis) -> str:
 
 def test_the_very_next_lookup_on_another_host(engine: Redis, host: Start) -> None:
     first, second = host("a", url(engine), *PATIENT), host("b", url(engine), *PATIENT)
+    first.is_in_step()
     second.is_in_step()
     replies: dict[bytes, int] = {}
     for address in addresses(100):
