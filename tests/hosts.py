@@ -44,10 +44,16 @@ class Host:
 
     def is_in_step(self) -> None:
         """Waits until the engine has all that this host has to tell."""
-        until(
-            lambda: (now := self.state())["waiting"] == 0 and now["reachable"],
-            f"all is told: {self.daemon.said[-2000:]}",
-        )
+        states: list[dict[str, Any]] = []
+
+        def told() -> bool:
+            states[:] = [self.state()]
+            return states[0]["waiting"] == 0 and bool(states[0]["reachable"])
+
+        try:
+            until(told, "all is told")
+        except AssertionError:
+            raise AssertionError(f"{states}\n{self.daemon.said[-2000:]}") from None
 
     def knows(self, address: str) -> bool:
         return self.ask(address) == OK

@@ -25,6 +25,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha1
 from typing import Any
 
 import redis
@@ -73,6 +74,9 @@ return 1
 """
 """The later expiry wins, for the login and for the key; the earliest login makes room."""
 
+_PUT_NAME = sha1(_PUT.encode(), usedforsecurity=False).hexdigest()
+"""By which the server knows the script."""
+
 _SCANNED = 1000
 """Keys that one step of a walk over all of them looks at."""
 
@@ -86,7 +90,6 @@ class RedisEngine:
     def __init__(self, where: Where) -> None:
         self._where = where
         self._client = _client(where)
-        self._put = self._client.register_script(_PUT)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -113,13 +116,22 @@ class RedisEngine:
     def put(self, logins: Sequence[Shared]) -> None:
         """See :meth:`Engine.put`."""
         with self._errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for address, user, service, login, expires in logins:
-                if expires is None:
-                    raise SharedError(f"{self._where}: what is permanent is an order")
-                words = [user, rows.micros(expires), rows.micros(login), service, USERS_KEPT]
-                self._put(keys=[GRANT + address], args=words, client=pipeline)
-            pipeline.execute()
+            try:
+                self._run_script(logins)
+            except redis.exceptions.NoScriptError:
+                # The first time, and after a restart or a failover.
+                self._client.script_load(_PUT)
+                self._run_script(logins)
+
+    def _run_script(self, logins: Sequence[Shared]) -> None:
+        # By hand: the library's own way asks each time whether the script is there.
+        pipeline = self._client.pipeline(transaction=False)
+        for address, user, service, login, expires in logins:
+            if expires is None:
+                raise SharedError(f"{self._where}: what is permanent is an order")
+            words = (user, rows.micros(expires), rows.micros(login), service, USERS_KEPT)
+            pipeline.execute_command("EVALSHA", _PUT_NAME, 1, GRANT + address, *words)
+        pipeline.execute()
 
     def find(self, addresses: Sequence[bytes], now: float) -> Found:
         """See :meth:`Engine.find`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 ACL = (
-    "~pbs-watch:* resetchannels -@all +ping +info +time +get +set +incr +hget +hset +hdel +hlen "
+    "~pbs-watch:* resetchannels -@all +ping +info +time +get +set +incrby +hget +hset +hdel +hlen "
     "+hgetall +pttl +pexpireat +scan +eval +evalsha +script|load +watch +unwatch +multi +exec "
     "+select +config|get"
 )

@@ -149,9 +149,10 @@ class Sender:
     # A turn
 
     def _turn(self) -> None:
-        mark = self._engine.mark()
         with self.reading, self._map.reading() as tables:
             offered = tables.get(b"meta", rows.OFFERED)
+            self._told(waiting=tables.count(b"outbox"))
+        mark = self._engine.mark()
         again = not mark.is_same(offered)
         if again:
             with self.reading:
