@@ -33,6 +33,10 @@ def wait(condition: object, what: str, seconds: float = START) -> None:
         time.sleep(0.02)  # between two looks at a condition
 
 
+RUNNING: list[Server] = []
+"""Those that were started and have not been ended."""
+
+
 class Server:
     """A server process; ``where``: its host and port."""
 
@@ -52,6 +56,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
+        RUNNING.append(self)
         with (self.home / "said").open("ab") as said:
             self._process = subprocess.Popen(
                 self._words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=self.home
@@ -76,8 +81,11 @@ class Server:
         assert self._process is not None
         self._process.wait()
         self._process = None
+        RUNNING.remove(self)
 
     def end(self) -> None:
+        if self in RUNNING:
+            RUNNING.remove(self)
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()

@@ -4,7 +4,8 @@ Where the map and the log know nothing of an address, the question goes to the a
 the loop goes on.  What comes back becomes a login here, as if it had been read in a log, but for
 the outbox: it lasts until it expires, obeys the orders and the policy of this host, and answers the
 next lookup without asking.  A question without an answer in time is answered as ``shared_trouble``
-says; so is each one while the engine counts as unreachable, at once.
+says; so is each one while the engine counts as unreachable, at once, and for a moment after that
+what it does not know: it may not have been told yet.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ log = logging.getLogger("pbs_watch")
 
 IN_FLIGHT = 2000
 """Questions that may wait for the engine at once: more are answered as if it were unreachable."""
+
+SETTLING = 3.0
+"""Seconds after a failure for which "not found" of the engine is not believed: other hosts met the
+same, and may still have to tell it what they granted meanwhile."""
 
 _PERMANENT_FOR = 60.0
 """Seconds that a permanent row of the old layout counts here before it is asked for again."""
@@ -130,6 +135,7 @@ class Sharing:
         self._held: list[Answered] = []
         self._counts = Counts(engine=name)
         self._hurried = -1
+        self._sure_at = 0.0
         self._round_trip = 0.0
         self._told = ""
 
@@ -221,13 +227,15 @@ class Sharing:
         if answered.numbers:
             self._round_trip = answered.took
             self._keep(answered.found)
-            self._settle(answered.numbers, self._decide)
+            sure = monotonic() >= self._sure_at
+            self._settle(answered.numbers, self._decide if sure else self._unreachable)
 
     def _settle(self, numbers: Sequence[int], decide: Callable[[bytes], Verdict]) -> None:
         questions = [self._asked.pop(number) for number in numbers if number in self._asked]
         self._server.settle(questions, decide)
 
     def _failed(self) -> None:
+        self._sure_at = monotonic() + SETTLING
         if self._breaker.failed():
             self._notices.warn("shared", f"{self._told}; what only other hosts know is unknown now")
 

@@ -14,8 +14,8 @@ from pbs_watch.grants.orders import MEMORY, Allow, Bar
 from pbs_watch.grants.records import Record, merged, pack, record_of, unpack
 from tests.daemon import NO, OK, until
 from tests.engines import Redis
-from tests.hosts import Host
-from tests.shared.test_several_hosts import PATIENT, url
+from tests.hosts import PATIENT, Host
+from tests.shared.test_several_hosts import url
 
 Start = Callable[..., Host]
 

@@ -19,8 +19,7 @@ from pbs_watch.shared.where import Server, Tls, where
 from tests import certificates
 from tests.daemon import OK, command, free_port, refused
 from tests.engines import Redis
-from tests.hosts import Host
-from tests.shared.test_several_hosts import PATIENT
+from tests.hosts import PATIENT, Host
 
 Start = Callable[..., Host]
 
