@@ -172,6 +172,8 @@ class Mariadb(Server):
         )  # fmt: skip
 
     def answers(self) -> bool:
+        if not listens(self.where):
+            return False  # PyMySQL leaves its socket behind where nobody listens
         try:
             self.run("SELECT 1")
         except pymysql.Error:

@@ -12,6 +12,9 @@ PATIENT = ("--shared-deadline", "400ms", "--shared-linger", "250ms")
 """For what is to be right on a machine that stops processes for a tenth of a second, as those do on
 which tests run; how fast it is on another one stands in docs/shared.rst."""
 
+AT_ONCE = ("--shared-deadline", "400ms", "--shared-linger", "0s")
+"""For a host that is asked for what was told long ago."""
+
 
 class Host:
     """A host called ``name`` that shares through ``url``."""

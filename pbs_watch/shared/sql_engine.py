@@ -202,8 +202,10 @@ class SqlEngine:
 
     def _merge(self, records: Sequence[Record], now: float) -> None:
         # The row of the version first: hosts that change orders wait for each other there.
-        self._run((f"UPDATE {META} SET value = value + 1 WHERE name = 'version'", ()))  # noqa: S608
+        lock = f"SELECT value FROM {META} WHERE name = 'version' FOR UPDATE"  # noqa: S608
+        self._run((lock, ()))
         found = self._run((f"SELECT subject, record FROM {ORDERS} FOR UPDATE", ()))  # noqa: S608
+        changed = False
         known = {sql.raw(key): unpack(sql.raw(key), sql.raw(value)) for key, value in found}
         for record in records:
             new = merged(known.get(record.key), record)
@@ -213,9 +215,13 @@ class SqlEngine:
                 self._run((put, [new.key, pack(new)]))
                 for statement in self.layout.mirror(new):
                     self._run(statement)
+                changed = True
         for key, record in known.items():
             if record.over(now):
                 self._run((f"DELETE FROM {ORDERS} WHERE subject = %s", [key]))  # noqa: S608
+                changed = True
+        if changed:
+            self._run((f"UPDATE {META} SET value = value + 1 WHERE name = 'version'", ()))  # noqa: S608
 
     def forget(self, user: bytes) -> None:
         """See :meth:`Engine.forget`."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.cluster.conftest import Engine
 from tests.daemon import NO, OK, TROUBLE, addresses, until
 from tests.engines import wait
-from tests.hosts import PATIENT, Host, listed
+from tests.hosts import AT_ONCE, PATIENT, Host, listed
 
 Start = Callable[..., Host]
 
@@ -100,7 +100,7 @@ def test_the_death_of_a_server_under_load(several: Engine, host: Start) -> None:
     }, load.replies  # fmt: skip
     assert load.slowest < 1.0
     first.is_in_step()
-    third = host("c", several, *PATIENT)
+    third = host("c", several, *AT_ONCE)
     third.is_in_step()
     until(lambda: third.ask("198.51.100.1") == NO, "the third host is sure")
     assert {address: third.ask(address) for address in load.granted} == dict.fromkeys(
@@ -125,7 +125,7 @@ def test_ten_thousand_logins_while_the_engine_is_away(single: Engine, host: Star
     single.servers[0].start()
     first.is_in_step()
     assert set(listed(single.url, *single.words)) == set(found), away
-    second = host("b", single, *PATIENT)
+    second = host("b", single, *AT_ONCE)
     second.is_in_step()
     assert Counter(map(second.ask, found[::50])) == {OK: 200}
 
