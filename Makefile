@@ -6,6 +6,8 @@
 #                       as root, apt-get install gcc patch python3-dev)
 #   make test-system    the tests that start a real Postfix, journalctl, logrotate and strace, which
 #                       makes system calls fail (as root; .ci/run installs them)
+#   make test-cluster   the tests of grants that several hosts share: MariaDB, a Galera cluster, Redis
+#                       with Sentinel, network namespaces (as root; .ci/run installs them)
 #   make test-slow      the tests that take minutes and gigabytes: hundreds of kills, large backlogs
 #   make lint           ruff and mypy only
 #   make bench          replay of a generated log of 2,000,000 lines, against grep
@@ -23,11 +25,11 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
 SOURCES := pbs_watch tests benchmarks demo
 # Two at once, and one by one those that measure time or look at a terminal while it changes.
-TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/promise_1_sees_every_login \
+TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/cluster --ignore=tests/promise_1_sees_every_login \
   --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py
 ALONE := tests/promise_1_sees_every_login tests/promise_4_never_waits tests/commands/test_status_and_top.py
 
-.PHONY: run test test-debian12 test-system test-slow lint bench clean
+.PHONY: run test test-debian12 test-system test-cluster test-slow lint bench clean
 
 run: $(VENV)/installed-run
 	@$(VENV)/bin/python demo/play.py $(ARGS)
@@ -42,6 +44,9 @@ test-debian12: $(DEBIAN12)/installed
 
 test-system: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/system $(ARGS)
+
+test-cluster: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest tests/cluster $(ARGS)
 
 test-slow: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/slow $(ARGS)

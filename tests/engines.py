@@ -11,6 +11,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +41,11 @@ RUNNING: list[Server] = []
 class Server:
     """A server process; ``where``: its host and port."""
 
-    def __init__(self, home: Path, words: Sequence[str | Path], port: int) -> None:
+    def __init__(
+        self, home: Path, words: Sequence[str | Path], port: int, user: int | None = None
+    ) -> None:
         self.home = home
+        self._user = user
         self.port = port
         self._words = [str(word) for word in words]
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,9 +63,20 @@ class Server:
         RUNNING.append(self)
         with (self.home / "said").open("ab") as said:
             self._process = subprocess.Popen(
-                self._words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=self.home
-            )
+                self._words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=self.home,
+                user=self._user,
+            )  # fmt: skip
         wait(self._up, f"{self._words[0]} answers: {self.said[-2000:]}")
+
+    def starts_within(self, prefix: Sequence[str]) -> None:
+        """Starts it by another command, which runs it elsewhere; does not wait for it."""
+        RUNNING.append(self)
+        with (self.home / "said").open("ab") as said:
+            self._process = subprocess.Popen(
+                [*prefix, *(["setpriv", f"--reuid={self._user}"] if self._user else []),
+                 *self._words],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=self.home,
+            )  # fmt: skip
 
     def _up(self) -> bool:
         assert self._process is not None
@@ -139,43 +154,47 @@ class Sentinel(Server):
 
 
 class Mariadb(Server):
-    """``galera``: the ports for group communication of all nodes, this one's first."""
+    """``more``: further options.
 
-    def __init__(self, home: Path, *more: str, port: int | None = None, bind: str = "") -> None:
-        self.data = home / "data"
-        self.socket = home / "s"
-        self._more = more
-        port = port or free_port()
+    Its data are not below pytest's folder, which belongs to one user alone and is closed to others
+    by every session that begins meanwhile; the server has a user of its own.
+    """
+
+    def __init__(self, *more: str) -> None:
+        home = Path(tempfile.mkdtemp(prefix="pbs-mariadb-"))
         owner = pwd.getpwnam("mysql") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
-        home.mkdir(parents=True, exist_ok=True)
-        for path in (home, *home.parents):
-            # The server's user must reach its data, and pytest makes folders for one user alone.
-            if path.stat().st_uid == os.getuid() and path.is_relative_to("/tmp/"):
-                path.chmod(path.stat().st_mode | 0o011)
-        words = [
-            f"--user={owner.pw_name}",
-            f"--datadir={self.data}",
-        ]
-        if not self.data.exists():
-            subprocess.run(
-                ["mariadb-install-db", "--no-defaults", *words, "--skip-test-db",
-                 "--auth-root-authentication-method=normal"],
-                check=True, capture_output=True,
-            )  # fmt: skip
         shutil.chown(home, owner.pw_uid, owner.pw_gid)
+        home.chmod(0o755)
+        port = free_port()
+        self.socket = home / "s"
+        data = f"--datadir={home / 'data'}"
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", data, "--skip-test-db",
+             "--auth-root-authentication-method=normal"],
+            check=True, capture_output=True, cwd=home, user=owner.pw_uid,
+        )  # fmt: skip
         super().__init__(
             home,
-            ["mariadbd", "--no-defaults", *words, f"--socket={self.socket}", f"--port={port}",
-             f"--bind-address={bind or '127.0.0.1'}", f"--pid-file={home / 'pid'}",
-             "--skip-name-resolve", "--innodb-buffer-pool-size=32M", *more],
+            ["mariadbd", "--no-defaults", data, f"--socket={self.socket}", f"--port={port}",
+             "--bind-address=127.0.0.1", f"--pid-file={home / 'pid'}", "--skip-name-resolve",
+             "--innodb-buffer-pool-size=32M", *more],
             port,
+            owner.pw_uid,
         )  # fmt: skip
+
+    def end(self) -> None:
+        super().end()
+        shutil.rmtree(self.home, ignore_errors=True)
 
     def answers(self) -> bool:
         if not listens(self.where):
             return False  # PyMySQL leaves its socket behind where nobody listens
+        return self.can("SELECT 1")
+
+    def can(self, statement: str) -> bool:
+        """Whether the server does something now."""
         try:
-            self.run("SELECT 1")
+            self.run(statement)
         except pymysql.Error:
             return False
         return True

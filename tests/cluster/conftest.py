@@ -58,8 +58,8 @@ def one_redis(home: Path, _password: Path) -> Engine:
     return Engine(f"redis://{server.where}/0", (), [server])
 
 
-def one_mariadb(home: Path, password: Path) -> Engine:
-    server = Mariadb(home / "mariadb")
+def one_mariadb(_home: Path, password: Path) -> Engine:
+    server = Mariadb()
     server.start()
     server.make_database(PASSWORD)
     url = f"mysql://pbs@{server.where}/pbs"
@@ -107,7 +107,7 @@ def told(sentinel: Sentinel, *, info: bool = False) -> bytes:
     )
 
 
-def galera(home: Path, password: Path) -> Engine:
+def galera(_home: Path, password: Path) -> Engine:
     """Three nodes, each of which can be written to."""
     ports = [(free_port(), free_port(), free_port()) for _ in range(3)]
     members = ",".join(f"127.0.0.1:{group}" for group, _, _ in ports)
@@ -115,11 +115,10 @@ def galera(home: Path, password: Path) -> Engine:
     for number, (group, transfer, state) in enumerate(ports):
         options = (
             f"base_host=127.0.0.1;base_port={group};gmcast.listen_addr=tcp://127.0.0.1:{group};"
-            f"ist.recv_addr=127.0.0.1:{transfer};gcache.size=16M;evs.suspect_timeout=PT1S;"
-            "evs.inactive_timeout=PT2S;evs.inactive_check_period=PT0.2S"
+            f"ist.recv_addr=127.0.0.1:{transfer};gcache.size=16M;evs.keepalive_period=PT0.3S;evs.suspect_timeout=PT1S;"
+            "evs.inactive_timeout=PT3S;evs.inactive_check_period=PT0.3S"
         )
         node = Mariadb(
-            home / f"n{number}",
             "--wsrep-on=ON",
             "--binlog-format=ROW",
             "--default-storage-engine=InnoDB",

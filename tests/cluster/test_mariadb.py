@@ -99,10 +99,8 @@ def test_postfix_can_read_our_table_too(mariadb: Engine, host: Start, tmp_path: 
     until(lambda: ask("198.18.0.1") == "", "a revocation removes the rows")
 
 
-def test_a_server_that_is_read_only_is_passed_over(
-    mariadb: Engine, host: Start, tmp_path: Path
-) -> None:
-    replica = Mariadb(tmp_path / "replica", "--read-only=ON")
+def test_a_server_that_is_read_only_is_passed_over(mariadb: Engine, host: Start) -> None:
+    replica = Mariadb("--read-only=ON")
     replica.start()
     try:
         replica.make_database(PASSWORD)
