@@ -2,8 +2,8 @@
 
 ::
 
-    host a 10.77.0.1 ---+--- bridge, engine 10.77.0.10
-    host b 10.77.0.2 ---+
+    host a 10.77.1.1 ---+--- engine 10.77.0.10
+    host b 10.77.2.1 ---+
 
 What is cut drops packets without a word, as a broken switch does.
 """
@@ -41,39 +41,43 @@ class Network:
 
     def __init__(self) -> None:
         self.names = {end: f"pbs{os.getpid()}{end}" for end in ("m", "a", "b")}
+
+    def begin(self) -> None:
         middle = self.names["m"]
         for name in self.names.values():
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", middle, "link", "add", "br", "type", "bridge")
-        ip("-n", middle, "addr", "add", f"{ENGINE}/24", "dev", "br")
-        ip("-n", middle, "link", "set", "br", "up")
+        ip("-n", middle, "addr", "add", f"{ENGINE}/32", "dev", "lo")
         for number, end in enumerate("ab", 1):
-            name = self.names[end]
-            ip("-n", middle, "link", "add", end, "type", "veth", "peer", "eth", "netns", name)
-            ip("-n", middle, "link", "set", end, "master", "br", "up")
-            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "eth")
+            name, net, near = self.names[end], f"10.77.{number}", f"to-{end}"
+            peer = ("peer", "name", "eth", "netns", name)
+            ip("-n", middle, "link", "add", near, "type", "veth", *peer)
+            ip("-n", middle, "addr", "add", f"{net}.10/24", "dev", near)
+            ip("-n", middle, "link", "set", near, "up")
+            ip("-n", name, "addr", "add", f"{net}.1/24", "dev", "eth")
             ip("-n", name, "link", "set", "eth", "up")
+            ip("-n", name, "route", "add", ENGINE, "via", f"{net}.10")
 
     def within(self, end: str) -> list[str]:
         return ["ip", "netns", "exec", self.names[end]]
 
     def cut(self, end: str, *, healed: bool = False) -> None:
-        state = "3" if healed else "0"  # forwarding, disabled
-        subprocess.run(
-            [*self.within("m"), "bridge", "link", "set", "dev", end, "state", state], check=True
-        )
+        host = f"10.77.{'ab'.index(end) + 1}.1/32"
+        ip("-n", self.names["m"], "route", "del" if healed else "add", "blackhole", host)
 
     def end(self) -> None:
         for name in self.names.values():
-            ip("netns", "del", name)
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
 @pytest.fixture
 def network() -> Iterator[Network]:
     made = Network()
-    yield made
-    made.end()
+    try:
+        made.begin()
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture(params=["redis", "mariadb"])
