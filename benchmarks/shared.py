@@ -82,8 +82,8 @@ def many(host: Host, rates: list[float]) -> int:
 
 
 def mixed(host: Host, known: str, number: int) -> int:
-    """1,000 lookups a second, of which 90 % are misses, by 100 connections."""
-    clients = 100
+    """1,000 lookups a second, of which 90 % are misses, by 200 connections."""
+    clients = 200
     each = number // clients
     found: list[tuple[bool, float]] = []
 
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--pid", type=int)
     parser.add_argument("--lookups", type=int, default=10_000)
     parser.add_argument("--logins", type=int, default=20_000)
+    parser.add_argument("--linger", default="0s", help="shared_linger of the hosts (0s)")
     asked = parser.parse_args()
     words = [word for pair in [("--shared-password-file", asked.shared_password_file)]
              if pair[1] for word in pair]  # fmt: skip
@@ -132,7 +133,7 @@ def main() -> None:
         for name, url in (("a", asked.url), ("b", asked.url), ("c", "none")):
             path = Path(home, name)
             path.mkdir()
-            hosts.append(Host(path, name, url, "--shared-linger", "0s", *words))
+            hosts.append(Host(path, name, url, "--shared-linger", asked.linger, *words))
         first, second, alone = hosts
         try:
             first.is_in_step()

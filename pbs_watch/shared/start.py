@@ -19,6 +19,9 @@ from pbs_watch.shared.sending import Sender
 from pbs_watch.shared.sharing import Sharing, Threads, switched
 from pbs_watch.shared.where import where
 
+_GATHERED = 10
+"""Which part of its linger a question may be asked earlier, together with others."""
+
 
 def sharing_of(
     config: Config,
@@ -44,7 +47,8 @@ def sharing_of(
     told, asked, hurried = (engine(place, config.window) for _ in range(3))
     express = Express(hurried)
     sender = Sender(grants, told, express, window=config.window, host=host, wake=server.wake)
-    threads = Threads(Asker(asked, server.wake), sender, express)
+    asker = Asker(asked, server.wake, gather=config.shared_linger / _GATHERED)
+    threads = Threads(asker, sender, express)
     switched(grants, host)
     return Sharing(
         grants,
