@@ -1,0 +1,180 @@
+"""What is to be told is written with what it tells of, and stays until it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pbs_watch.grants import hand, outbox, rows, upgrade
+from pbs_watch.grants.changes import Changes, grant
+from pbs_watch.grants.orders import Allow, Bar, Orders
+from pbs_watch.grants.pending import Pending
+from pbs_watch.grants.records import unpack
+from pbs_watch.grants.store import Map
+from pbs_watch.shared.breaker import FAILURES, Breaker
+from pbs_watch.shared.engine import Mark
+from pbs_watch.shared.learn import learn, logins, own_records
+from pbs_watch.shared.sharing import switched
+
+HERE = (1, 2, 3)
+"""The place of a line."""
+
+NOW = 1.9e9
+
+
+@pytest.fixture
+def grants(tmp_path: Path) -> Iterator[Map]:
+    opened = Map(tmp_path / "map", "daemon")
+    switched(opened, "mx1")
+    yield opened
+    opened.close()
+
+
+def waiting(grants: Map) -> dict[bytes, bytes]:
+    with grants.reading() as tables:
+        return dict(tables.all(b"outbox"))
+
+
+def read_here(changes: Changes, address: bytes, expires: float, user: bytes = b"bob") -> None:
+    changes.login(address, grant(expires, NOW, user, b"pop3d", HERE))
+
+
+def test_logins_that_were_read_here_wait_and_those_of_others_do_not(grants: Map) -> None:
+    changes = Changes(sharing=True)
+    read_here(changes, b"198.18.0.1", NOW + 60)
+    changes.login(b"198.18.0.2", grant(NOW + 60, NOW, b"bob", b"pop3d"))
+    assert set(changes.news) == {b"198.18.0.1\0bob"}
+    grants.commit(changes)
+    assert waiting(grants) == {b"L198.18.0.1\0bob": rows.pack_time(NOW + 60)}
+
+
+def test_nothing_waits_where_grants_are_not_shared(grants: Map) -> None:
+    changes = Changes()
+    read_here(changes, b"198.18.0.1", NOW + 60)
+    grants.commit(changes)
+    assert waiting(grants) == {}
+
+
+def test_a_batch_that_failed_waits_with_what_came_after_it() -> None:
+    pending = Pending(sharing=True)
+    read_here(pending.making, b"198.18.0.1", NOW + 60)
+    pending.hand_over()
+    read_here(pending.making, b"198.18.0.2", NOW + 60)
+    pending.failed()
+    assert pending.making.outbox == {b"198.18.0.1\0bob", b"198.18.0.2\0bob"}
+    assert set(pending.making.news) == {b"198.18.0.1\0bob", b"198.18.0.2\0bob"}
+
+
+def test_what_was_barred_meanwhile_is_not_told() -> None:
+    pending = Pending(sharing=True)
+    read_here(pending.making, b"198.18.0.1", NOW + 60)
+    read_here(pending.making, b"198.18.0.2", NOW + 60, b"alice")
+    pending.obey(Orders(1, bars=[Bar("user", b"bob", NOW + 1, NOW + 1)]))
+    assert pending.making.outbox == {b"198.18.0.2\0alice"}
+    assert set(pending.making.news) == {b"198.18.0.2\0alice"}
+    assert pending.making.sharing
+
+
+def test_a_row_that_was_written_anew_is_not_taken_out(grants: Map) -> None:
+    for expires in (NOW + 60, NOW + 120):
+        sent = list(waiting(grants).items())
+        changes = Changes(sharing=True)
+        read_here(changes, b"198.18.0.1", expires)
+        grants.commit(changes)
+    with grants.changing() as tables:
+        outbox.delivered(tables, sent)
+    assert waiting(grants) == {b"L198.18.0.1\0bob": rows.pack_time(NOW + 120)}
+    with grants.changing() as tables:
+        outbox.delivered(tables, list(tables.all(b"outbox")))
+    assert waiting(grants) == {}
+
+
+def test_orders_wait_with_who_gave_them_where(grants: Map) -> None:
+    hand.allow(grants, Allow(b"198.18.0.1", NOW, None), "root")
+    hand.bar(grants, Bar("network", b"198.18.0.1", NOW + 1, NOW + 1), "root", "revoke")
+    found = [unpack(key[1:], value) for key, value in sorted(waiting(grants).items())]
+    assert [(one.act, one.by) for one in found] == [("end", "root@mx1"), ("bar", "root@mx1")]
+
+
+def test_a_user_who_is_forgotten_waits_to_be_forgotten_and_for_nothing_else(grants: Map) -> None:
+    changes = Changes(sharing=True)
+    read_here(changes, b"198.18.0.1", NOW + 60)
+    grants.commit(changes)
+    hand.bar(grants, Bar("user", b"bob", NOW, NOW), "root", "revoke")
+    hand.forget(grants, b"bob", "root", NOW)
+    assert waiting(grants) == {b"Fbob": b""}
+
+
+def test_what_ends_sharing_keeps_nothing(grants: Map) -> None:
+    hand.allow(grants, Allow(b"198.18.0.1", NOW, None), "root")
+    assert own_records(grants, "mx1", NOW)
+    switched(grants, "")
+    assert waiting(grants) == {}
+    hand.allow(grants, Allow(b"198.18.0.2", NOW, None), "root")
+    assert waiting(grants) == {}
+
+
+def test_an_order_that_is_still_to_be_told_is_not_replaced(grants: Map) -> None:
+    hand.allow(grants, Allow(b"198.18.0.1", NOW + 5, None), "root")
+    (told,) = own_records(grants, "mx1", NOW)
+    hand.bar(grants, Bar("network", b"198.18.0.1", NOW + 9, NOW + 9), "root", "revoke")
+    assert learn(grants, [told], NOW + 10) == 0
+    assert grants.obey().allows == ()
+    with grants.changing() as tables:
+        outbox.delivered(tables, tables.all(b"outbox"))
+    assert learn(grants, [told], NOW + 10) == 1
+    assert learn(grants, [told], NOW + 10) == 0
+    assert [one.network for one in grants.obey().allows] == [b"198.18.0.1"]
+
+
+def test_all_logins_are_offered_but_those_that_are_over(grants: Map) -> None:
+    changes = Changes(sharing=True)
+    for number in range(2500):
+        read_here(changes, b"198.18.%d.%d" % (number // 250, number % 250), NOW + number)
+    grants.commit(changes)
+    found = list(logins(grants, NOW + 99.5, 400))
+    assert sum(map(len, found)) == 2400
+    assert max(map(len, found)) == 400
+    assert len({one.address for some in found for one in some}) == 2400
+
+
+def test_schema_3_gets_its_tables() -> None:
+    named = []
+
+    class Rows:
+        def all(self, database: bytes) -> list[tuple[bytes, bytes]]:
+            named.append(database)
+            return []
+
+        def put(self, database: bytes, key: bytes, value: bytes) -> None:
+            raise AssertionError((database, key, value))
+
+    assert upgrade.upgrade(b"3", Rows()) == rows.SCHEMA
+    assert named == [b"outbox", b"shared"]
+
+
+# When the engine is worth asking, and whether it may have lost something
+
+
+def test_the_breaker_opens_after_failures_in_a_row_and_closes_with_a_success() -> None:
+    breaker = Breaker()
+    for _ in range(3):
+        assert not any(breaker.failed() for _ in range(FAILURES - 1))
+        assert not breaker.succeeded()
+    assert [breaker.failed() for _ in range(FAILURES + 1)] == [False, False, True, False]
+    assert breaker.open
+    assert breaker.opened == 1
+    assert breaker.succeeded()
+    assert not breaker.open
+
+
+def test_a_restart_is_told_from_a_second_look() -> None:
+    mark = Mark("name 1", 5, 1000.0)
+    assert mark.is_same(mark.name())
+    assert Mark("name 1", 9, 1002.0).is_same(mark.name())
+    assert not Mark("name 1", 5, 1060.0).is_same(mark.name())
+    assert not Mark("name 2", 5, 1000.0).is_same(mark.name())
+    assert not mark.is_same(None)
+    assert not mark.is_same(b"\xff")
