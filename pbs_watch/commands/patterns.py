@@ -18,6 +18,7 @@ from pbs_watch.pattern import library
 from pbs_watch.pattern.explain import explain, render
 from pbs_watch.pattern.matching import shown
 from pbs_watch.pattern.scan import Scanner
+from pbs_watch.shared.where import where as engine_of
 
 
 def match(arguments: argparse.Namespace) -> int:
@@ -51,6 +52,8 @@ def check(arguments: argparse.Namespace) -> int:
     for where in config.listening():
         address, _ = parse_tcp(where)
         refuse_remote(where, str(address), allow_remote=config.allow_remote)
+    if config.shared:
+        print(f"{engine_of(config)}: named; pbs-watch shared check tries it")
     for log in config.log:
         print(f"{log}: {_log(log)}")
     return 0

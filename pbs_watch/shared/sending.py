@@ -15,7 +15,7 @@ A turn that fails is taken again a little later, from its beginning.  All of it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic, time
@@ -26,7 +26,7 @@ from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import Record, unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.shared import learn
-from pbs_watch.shared.engine import PATIENCE, Engine, Shared
+from pbs_watch.shared.engine import PATIENCE, Engine, Mark, Shared
 from pbs_watch.shared.express import Express
 
 TURN_EVERY = 0.5
@@ -34,6 +34,9 @@ TURN_EVERY = 0.5
 
 TOGETHER = 500
 """Logins sent in one round trip, and rows of the outbox looked at in one transaction."""
+
+_OFFERED = 20
+"""Round trips of a turn in which all is offered anew: a second's work at most."""
 
 _EXPIRE_EVERY = 60.0
 """Seconds between two removals of what expired, where the server does not do it."""
@@ -90,6 +93,8 @@ class Sender:
         self._express = express
         self._hurry = threading.Event()
         self._over = False
+        self._walk: Iterator[list[Shared]] | None = None
+        self._walked = ""
         self._renewed = 0.0
         self._expired = monotonic()
         self._thread = threading.Thread(target=self._work, name="shared-send", daemon=True)
@@ -154,17 +159,19 @@ class Sender:
             self._told(waiting=tables.count(b"outbox"))
         mark = self._engine.mark()
         again = not mark.is_same(offered)
-        if again:
+        begins = again and (self._walk is None or self._walked != mark.identity)
+        if begins:
             with self.reading:
                 records = learn.own_records(self._map, self._host, time())
             self._engine.put_records(records, time())
         self._deliver()
-        if again or mark.version != self.delivery.version:
+        if begins or mark.version != self.delivery.version:
             self._learn(self._engine.mark().version)
+        if begins:
+            self._walk, self._walked = learn.logins(self._map, time(), TOGETHER), mark.identity
+            self._told(offered=self.delivery.offered + 1)
         if again:
-            self._offer()
-            with self.reading, self._map.changing() as tables:
-                tables.put(b"meta", rows.OFFERED, mark.name())
+            self._offer(mark)
         self._renew()
         if monotonic() - self._expired > _EXPIRE_EVERY:
             self._expired = monotonic()
@@ -179,15 +186,20 @@ class Sender:
         self._told(version=version, learned=self.delivery.learned + learned)
         self._wake()
 
-    def _offer(self) -> None:
-        self._told(offered=self.delivery.offered + 1)
-        walk = learn.logins(self._map, time(), TOGETHER)
-        while not self._over:
+    def _offer(self, mark: Mark) -> None:
+        """Go on with the walk over all logins, for a while: orders of others come in between."""
+        # What goes wrong meanwhile begins it anew: nobody knows how far it came.
+        walk, self._walk = self._walk, None
+        for _ in range(_OFFERED):
             with self.reading:
-                some = next(walk, None)
+                some = next(walk, None) if walk is not None else None
             if some is None:
+                with self.reading, self._map.changing() as tables:
+                    tables.put(b"meta", rows.OFFERED, mark.name())
                 return
             self._put(some)
+        self._walk = walk
+        self._hurry.set()
 
     def _deliver(self) -> None:
         """Send the outbox, orders first: they take away."""
