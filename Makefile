@@ -4,32 +4,39 @@
 #   make test           ruff, mypy and the tests
 #   make test-debian12  the tests, with the library versions of Debian 12 (compiles one of them:
 #                       as root, apt-get install gcc patch python3-dev)
-#   make test-system    the tests that start a real Postfix, journalctl, logrotate and strace, which
-#                       makes system calls fail (as root; .ci/run installs them)
+#   make test-system    the tests that start a real Courier, rsyslog and Postfix in namespaces of their
+#                       own, journalctl, logrotate and strace, which makes system calls fail (as root
+#                       with CAP_SYS_ADMIN; .ci/run installs them)
 #   make test-cluster   the tests of grants that several hosts share: MariaDB, a Galera cluster, Redis
 #                       with Sentinel, network namespaces (as root; .ci/run installs them)
 #   make test-slow      the tests that take minutes and gigabytes: hundreds of kills, large backlogs
+#   make deb            the Debian package, in dist/ (its build dependencies: packaging/debian/control)
+#   make test-deb       that package installed, upgraded, removed and purged in a clean Debian 12 (as
+#                       root; with debootstrap, lintian, systemd-container)
 #   make lint           ruff and mypy only
-#   make bench          replay of a generated log of 2,000,000 lines, against grep
+#   make bench          measures replay, lookups and the rest beside grep, Perl, fail2ban, sshguard, redis
+#                       and postsrsd (half an hour and 15 GB; ARGS=--quick: two minutes), into build/bench
 #   make clean          removes what these commands made
 #
 # PYTHON names the interpreter (3.11 or later); ARGS is passed on to the demo, pytest or the benchmark.
 
 PYTHON ?= python3
 ARGS ?=
-BENCH_LINES ?= 2000000
 
 VENV := .venv
 DEBIAN12 := build/venv-debian-12
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
-SOURCES := pbs_watch tests benchmarks demo
+SOURCES := pbs_watch tests benchmarks demo setup.py
 # Two at once, and one by one those that measure time or look at a terminal while it changes.
-TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/cluster --ignore=tests/promise_1_sees_every_login \
+TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/package --ignore=tests/cluster \
+  --ignore=tests/promise_1_sees_every_login \
   --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py
 ALONE := tests/promise_1_sees_every_login tests/promise_4_never_waits tests/commands/test_status_and_top.py
+# Those that measure how long a lookup or a login takes.
+SYSTEM_ALONE := tests/system/test_faults.py tests/system/test_first_recipient.py
 
-.PHONY: run test test-debian12 test-system test-cluster test-slow lint bench clean
+.PHONY: run test test-debian12 test-system test-cluster test-slow deb test-deb lint bench clean
 
 run: $(VENV)/installed-run
 	@$(VENV)/bin/python demo/play.py $(ARGS)
@@ -43,7 +50,9 @@ test-debian12: $(DEBIAN12)/installed
 	$(DEBIAN12)/bin/python -m pytest $(ALONE) $(ARGS)
 
 test-system: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest tests/system $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/system \
+	  $(SYSTEM_ALONE:%=--ignore=%) $(ARGS)
+	$(VENV)/bin/python -m pytest $(SYSTEM_ALONE) $(ARGS)
 
 test-cluster: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/cluster $(ARGS)
@@ -51,22 +60,23 @@ test-cluster: $(VENV)/installed-test
 test-slow: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/slow $(ARGS)
 
+deb:
+	packaging/build-deb dist
+
+test-deb: deb $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest tests/package $(ARGS)
+
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check $(SOURCES)
 	$(VENV)/bin/ruff format --check $(SOURCES)
 	$(VENV)/bin/mypy --strict
 
-bench: $(VENV)/installed-run build/bench-$(BENCH_LINES).log
-	$(VENV)/bin/python benchmarks/replay.py $(ARGS) build/bench-$(BENCH_LINES).log
+bench: $(VENV)/installed-bench
+	$(VENV)/bin/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist run *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find pbs_watch tests benchmarks demo -name __pycache__ -type d -prune -exec rm -rf {} +
-
-build/bench-$(BENCH_LINES).log: benchmarks/generate.py | $(VENV)/installed-run
-	@mkdir -p build
-	$(VENV)/bin/python benchmarks/generate.py --lines $(BENCH_LINES) --ends 0.04 --output $@.part
-	mv $@.part $@
 
 $(VENV)/installed-run: $(REQUIREMENTS) | $(VENV)/bin/pip
 	@echo "Installing pbs-watch into $(VENV) ..."
@@ -76,6 +86,11 @@ $(VENV)/installed-run: $(REQUIREMENTS) | $(VENV)/bin/pip
 $(VENV)/installed-test: $(REQUIREMENTS) | $(VENV)/bin/pip
 	@echo "Installing pbs-watch, the test tools and the linters into $(VENV) ..."
 	@$(VENV)/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
+	@touch $@ $(VENV)/installed-run
+
+$(VENV)/installed-bench: $(REQUIREMENTS) | $(VENV)/bin/pip
+	@echo "Installing pbs-watch and what draws the picture into $(VENV) ..."
+	@$(VENV)/bin/python $(PIP_INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/installed-run
 
 $(DEBIAN12)/installed: $(REQUIREMENTS) packaging/debian-12.txt | $(DEBIAN12)/bin/pip

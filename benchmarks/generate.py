@@ -1,6 +1,6 @@
 """Write a mail log as large as wanted, the same one every time.
 
-    python benchmarks/generate.py --lines 2000000 --ends 0.04 --output mail.log
+    python -m benchmarks.generate --lines 2000000 --ends 0.05 --output mail.log
 
 Two million lines are about 250 MB.  ``--logins`` and ``--ends`` are shares of all lines, kept
 exactly: ``grep -c 'LOGIN, user='`` finds ``round(lines * logins)`` lines.  Each end belongs to a
@@ -64,7 +64,9 @@ def users(count: int) -> list[str]:
 def sessions(shape: Shape, rng: Random, places: list[str], names: list[str]) -> dict[int, str]:
     """Return the lines of sessions by their number in the log: logins, ends, connections."""
     slots: dict[int, str] = {}
-    starts = sorted(rng.sample(range(shape.lines), shape.logins))
+    # Room for the last ends behind their logins.
+    last = shape.lines - shape.lines // 50 if shape.ends else shape.lines
+    starts = sorted(rng.sample(range(max(last, shape.logins)), shape.logins))
     whos = []
     for at in starts:
         tag = TAGS[rng.randrange(4)]
@@ -98,6 +100,8 @@ def _place_ends(
         if not left:
             return
         at = starts[which] + 1 + int(rng.expovariate(1 / SESSION_LINES))
+        if at >= shape.lines:
+            at = rng.randrange(starts[which] + 1, shape.lines)
         while at in slots:
             at += 1
         if at >= shape.lines:

@@ -1,105 +1,139 @@
-"""Measures lookups: how many a second, and how long one takes.
+"""Lookups against redis-server and postsrsd: the same closed-loop client asks all three.
 
-``python benchmarks/lookups.py`` starts a server that knows 198.18.0.0/16, whose misses wait as
-they do in the daemon, and asks it over 1, 10, 100 and 1000 connections, half of the keys misses.
-``--at ADDRESS:PORT`` asks a server that runs already.  Builds ``load.c`` with ``cc`` in a scratch
-directory.
+131,072 keys, half of them found.  The daemon follows a log that gains a hundred logins a second, so
+that its misses have something to look for and its commits go on, while the others are asked too.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from pbs_watch.answer.server import Server
-from pbs_watch.answer.verdict import Verdict
-from pbs_watch.answer.wire import Answers
+from benchmarks.bench import Bench
+from benchmarks.measure import in_turn
+from benchmarks.result import OURS, Row, Target, series
+from benchmarks.servers import (
+    KEYS,
+    Asked,
+    Daemon,
+    Found,
+    ask,
+    daemon,
+    fill,
+    postsrsd,
+    pouring,
+    redis,
+)
+
+LOGINS = 100
+"""Logins a second that arrive meanwhile."""
+
+ALL_AT_ONCE = (10, 100)
+"""Connections at which the targets are to be reached."""
+
+FLOOD = 5000
+"""Logins a second of a busy night."""
+
+FEW = 10
+"""Connections where their number is not what is measured."""
 
 
-def serve() -> None:
-    """Answers until it is killed; prints its port.  Each poll's misses are settled at once."""
-    known = dict.fromkeys(
-        (f"198.18.{third}.{last}".encode() for third in range(256) for last in range(256)),
-        Verdict.FOUND,
+def rows(bench: Bench) -> Iterator[Row]:
+    """Lookups a second and their latency, hits against misses, and a flood of logins."""
+    home = bench.directory("lookups")
+    fill(home / "map", KEYS)
+    with daemon(home) as ours, redis() as theirs, postsrsd(bench.home) as sibling:
+        with pouring(bench.program("pour"), ours.log, LOGINS):
+            servers = {OURS: ours.asked, "redis-server": theirs, "postsrsd": sibling}
+            for connections in bench.scale.connections:
+                yield from _compared(bench, servers, connections)
+            yield from _hits_and_misses(bench, ours.asked)
+        yield from _in_a_flood(bench, ours)
+
+
+def _load(bench: Bench, server: Asked, connections: int, misses: int = 50) -> Found:
+    return ask(bench.program("load"), server, connections, bench.scale.seconds, misses=misses)
+
+
+def _compared(bench: Bench, servers: dict[str, Asked], connections: int) -> Iterator[Row]:
+    bench.say(f"lookups over {connections} connections")
+    found = in_turn(
+        bench.scale.runs,
+        {who: partial(_load, bench, server, connections) for who, server in servers.items()},
     )
-    server = Server(known.get, Answers())
-    print(server.listen_tcp_table("127.0.0.1:0"), flush=True)
-    while True:
-        server.poll(None)
-        if server.waiting:
-            server.settle(server.take_waiting(), lambda _key: Verdict.ABSENT)
+    aimed = connections in ALL_AT_ONCE
+    over = f"over {connections} connection{'s' if connections > 1 else ''}"
+    yield Row(
+        f"lookups-{connections}",
+        f"lookups {over}",
+        "lookups/s",
+        {who: series([run.per_second for run in runs]) for who, runs in found.items()},
+        (
+            Target(0.6, "redis-server", least=True, stretch=1.0),
+            Target(1.8, "postsrsd", least=True),
+        )
+        if aimed
+        else (),
+    )
+    yield Row(
+        f"lookups-p50-{connections}",
+        f"median latency {over}",
+        "us",
+        {who: series([run.p50 for run in runs]) for who, runs in found.items()},
+    )
+    yield Row(
+        f"lookups-p99-{connections}",
+        f"p99 latency {over}",
+        "us",
+        {who: series([run.p99 for run in runs]) for who, runs in found.items()},
+        (Target(2.0, "redis-server", stretch=1.2),) if aimed else (),
+    )
 
 
-@contextmanager
-def server_of_our_own() -> Iterator[str]:
-    """The address of a server in a process of its own."""
-    command = [sys.executable, __file__, "--serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None  # noqa: S101 - for mypy: PIPE opens it
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
-def build(scratch: Path) -> Path:
-    """The load generator, built."""
-    load = scratch / "load"
-    source = Path(__file__).with_name("load.c")
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", load, source], check=True)
-    return load
-
-
-def measure(load: Path, where: str, connections: int, arguments: list[str]) -> dict[str, Any]:
-    """One run of the load generator: its JSON object."""
-    address, _, port = where.rpartition(":")
-    command = [str(load), "-h", address.strip("[]"), "-c", str(connections), *arguments, port]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    result: dict[str, Any] = json.loads(output)
-    return result
-
-
-def print_table(load: Path, where: str, arguments: list[str]) -> None:
-    """A row for each number of connections."""
-    print("connections   lookups/s   p50 µs   p90 µs   p99 µs    max µs  replies")
-    for connections in (1, 10, 100, 1000):
-        row = measure(load, where, connections, arguments)
-        replies = " ".join(f"{first}xx={count}" for first, count in row["replies"].items())
-        print(
-            f"{connections:11} {row['per_second']:11,.0f} {row['p50']:8,.0f} {row['p90']:8,.0f}"
-            f" {row['p99']:8,.0f} {row['max']:9,.0f}  {replies}"
+def _hits_and_misses(bench: Bench, ours: Asked) -> Iterator[Row]:
+    bench.say("hits and misses")
+    for connections in (1, FEW, 100):
+        found = in_turn(
+            bench.scale.runs,
+            {
+                OURS: partial(_load, bench, ours, connections, 100),
+                "hits": partial(_load, bench, ours, connections, 0),
+            },
+        )
+        over = f"over {connections} connection{'s' if connections > 1 else ''}"
+        yield Row(
+            f"misses-{connections}",
+            f"time of a miss {over}, against a hit",
+            "us",
+            {who: series([1e6 / run.per_second for run in runs]) for who, runs in found.items()},
+            (Target(1.3, "hits"),),
         )
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--at", metavar="ADDRESS:PORT", help="ask a server that runs already")
-    parser.add_argument("--seconds", default="3", help="how long each row takes (default: 3)")
-    parser.add_argument("--misses", default="50", help="percent of the keys (default: 50)")
-    parser.add_argument("--keys", metavar="FILE", help="ask for these keys, one a line")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve()
-    arguments = ["-t", options.seconds, "-m", options.misses]
-    if options.keys:
-        arguments += ["-k", options.keys]
-    with tempfile.TemporaryDirectory() as scratch:
-        load = build(Path(scratch))
-        if options.at:
-            print_table(load, options.at, arguments)
-            return
-        with server_of_our_own() as where:
-            print_table(load, where, arguments)
+def _in_a_flood(bench: Bench, ours: Daemon) -> Iterator[Row]:
+    bench.say(f"lookups while {FLOOD} logins a second arrive")
 
+    def flooded() -> Found:
+        with pouring(bench.program("pour"), ours.log, FLOOD):
+            return _load(bench, ours.asked, FEW)
 
-if __name__ == "__main__":
-    main()
+    contenders: dict[str, Callable[[], Found]] = {
+        OURS: flooded,
+        "idle": partial(_load, bench, ours.asked, FEW),
+    }
+    found = in_turn(bench.scale.runs, contenders)
+    while_ = f"of lookups while {FLOOD:,} logins/s arrive"
+    yield Row(
+        "flood-p99",
+        f"p99 {while_}",
+        "us",
+        {who: series([run.p99 for run in runs]) for who, runs in found.items()},
+        (Target(2.0, "idle"),),
+    )
+    yield Row(
+        "flood-max",
+        f"slowest {while_}",
+        "ms",
+        {who: series([run.max / 1e3 for run in runs]) for who, runs in found.items()},
+        (Target(50.0),),
+    )

@@ -4,7 +4,8 @@ Pure: fields in, a line out.  What came from a log or a client stands quoted, in
 a control character, so that it can neither forge a line nor steer a terminal.
 
 Fields that may occur: ``time`` and ``event`` always; ``address``, ``user``, ``service``, ``login``,
-``until``, ``reason``, ``source``, ``file``, ``offset``, ``by``, ``note``, ``on``, ``answer``.
+``until``, ``reason``, ``times``, ``source``, ``file``, ``offset``, ``by``, ``note``, ``on``,
+``answer``.
 """
 
 from __future__ import annotations

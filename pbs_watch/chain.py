@@ -1,4 +1,4 @@
-"""The chain from blocks of lines to changes: scan, then judge.  `run` and `replay` share it.
+"""The chain from blocks of lines to changes: scan, join, then judge.  `run` and `replay` share it.
 
 Pure: what the followed files or a replayed file gave comes in, changes and counts go out.
 """
@@ -12,7 +12,8 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from pbs_watch.grants.changes import Changes
-from pbs_watch.grants.events import NearMiss, Scanned
+from pbs_watch.grants.events import Event, NearMiss, Scanned
+from pbs_watch.grants.joins import Joins
 from pbs_watch.grants.judge import Judged, judge, refuse
 from pbs_watch.grants.policy import Policy
 from pbs_watch.grants.screens import NOTHING, Standing, Tell
@@ -30,8 +31,8 @@ class Counts:
 
     ``suspect``: logins and ends that stood where a piece of a cut line may stand.  ``cuts``:
     messages that were cut.  ``near``: messages that look like logins and fit no rule, the last of
-    which are ``misses``.  ``hits``: logins and ends by the format that they fit.  ``latest``: epoch
-    seconds of the latest line.
+    which are ``misses``, and when they were ``met``.  ``hits``: logins and ends by the format that
+    they fit.  ``latest``: epoch seconds of the latest line.
     """
 
     lines: int = 0
@@ -42,18 +43,49 @@ class Counts:
     judged: Judged = field(default_factory=Judged)
     hits: Counter[str] = field(default_factory=Counter)
     misses: deque[NearMiss] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
+    met: deque[float] = field(default_factory=lambda: deque(maxlen=_NEAR_KEPT))
 
-    def take(self, scanned: Scanned, judged: Judged) -> None:
-        """Add what was scanned and judged."""
+    def forget_misses(self, before: float) -> None:
+        """Show no near misses any more that were met before a time."""
+        while self.met and self.met[0] < before:
+            self.met.popleft()
+            self.misses.popleft()
+
+    def add(self, later: Counts) -> None:
+        """Add the counts of what came next."""
+        self.lines += later.lines
+        self.suspect += later.suspect
+        self.cuts += later.cuts
+        self.near += later.near
+        self.misses.extend(later.misses)
+        self.met.extend(later.met)
+        self.hits.update(later.hits)
+        self.judged.add(later.judged)
+        self._seen(later.latest)
+
+    def _seen(self, latest: float | None) -> None:
+        if latest is not None:
+            self.latest = max(latest, self.latest or latest)
+
+    def take(
+        self,
+        scanned: Scanned,
+        judged: Judged,
+        events: list[Event],
+        suspects: list[Event],
+        *,
+        now: float | None,
+    ) -> None:
+        """Add what was scanned, joined and judged; ``now`` as for :meth:`Chain.take`."""
         self.lines += scanned.lines
-        self.suspect += len(scanned.suspects)
+        self.suspect += len(suspects)
         self.cuts += len(scanned.cuts)
         self.near += scanned.nears
         self.misses.extend(scanned.near)
-        self.hits.update(map(_FORMAT, scanned.events))
+        self.met.extend([now or 0.0] * len(scanned.near))
+        self.hits.update(map(_FORMAT, events))
         self.judged.add(judged)
-        if scanned.latest is not None:
-            self.latest = max(scanned.latest, self.latest or scanned.latest)
+        self._seen(scanned.latest)
 
 
 _FORMAT = attrgetter("format")
@@ -72,13 +104,17 @@ class Fed(NamedTuple):
 class Chain:
     """Scans and judges the blocks of one source after another.
 
-    ``standing``: what is known beyond the lines.
+    ``standing``: what is known beyond the lines.  ``horizon``: epoch seconds; what is over by then
+    need not be collected.  ``joins``: the lines that wait for a second one, of the one log there is
+    where callers do not say of which log.
     """
 
     scanner: Scanner
     policy: Policy
     standing: Standing = NOTHING
+    horizon: float = 0.0
     counts: Counts = field(default_factory=Counts)
+    joins: Joins = field(default_factory=Joins)
 
     def feed(
         self,
@@ -88,24 +124,33 @@ class Chain:
         now: float,
         into: Changes,
         *,
+        joins: Joins | None = None,
         tell: Tell | None = None,
     ) -> Fed:
         """Take whole lines of ``source`` (its id), as they came, to changes.
 
-        ``now``: epoch seconds.  ``tell`` is called with each event and what became of it.
+        ``now``: epoch seconds.  ``joins``: of this source.  ``tell`` is called with each event and
+        what became of it.
         """
         lines = cuts_seen = near = 0
         latest: float | None = None
+        joins = self.joins if joins is None else joins
+        # Where among the blocks lines may be missing is not known.
+        gapped = joins.lost(cuts.gaps, into)
         for block in blocks:
+            if gapped:
+                joins.clear(into)
             scanned = self.scanner.scan(
                 block.data, block.start, block.end, cuts, now, base=block.base
             )
-            self.take(scanned, now, into, (source, block.file), tell=tell)
+            self.take(scanned, now, into, (source, block.file), joins=joins, tell=tell)
             lines += scanned.lines
             cuts_seen += len(scanned.cuts)
             near += scanned.nears
             if scanned.latest is not None:
                 latest = max(scanned.latest, latest or scanned.latest)
+        if gapped:
+            joins.clear(into)
         return Fed(lines, cuts_seen, near, latest)
 
     def take(
@@ -115,23 +160,31 @@ class Chain:
         into: Changes,
         place: tuple[int, int] = (0, 0),
         *,
+        joins: Joins | None = None,
         tell: Tell | None = None,
     ) -> None:
         """Take what the scanner found; ``now`` ``None``: judge each line as when it was new.
 
         ``place``: the source and the file of the lines.
         """
+        joins = self.joins if joins is None else joins
+        events, suspects = joins.take(scanned.events, into, now or 0.0)
+        suspects += scanned.suspects
+        if self.policy.fold:
+            events = [*map(self.policy.folded, events)]
+            suspects = [*map(self.policy.folded, suspects)]
         judged = judge(
-            scanned.events,
+            events,
             self.policy,
             now,
             into,
             standing=self.standing,
             place=place,
             tell=tell,
+            horizon=self.horizon,
         )
-        for event in scanned.suspects:
-            refuse(into, event, "suspect", place)
+        for event in suspects:
+            refuse(into, event, "suspect", place, now)
             if tell is not None:
                 tell(event, "suspect")
-        self.counts.take(scanned, judged)
+        self.counts.take(scanned, judged, events, suspects, now=now)

@@ -16,15 +16,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from pbs_watch import __version__
-from pbs_watch.errors import PatternError, PbsWatchError, UsageError
+from pbs_watch import __version__, standard_error
+from pbs_watch.errors import PatternError, PbsWatchError, UsageError, one_line
 from pbs_watch.options import (
     add_answering,
     add_control,
+    add_folding,
     add_judging,
     add_map,
+    add_metrics,
     add_note,
     add_patterns,
+    add_places,
     add_shared,
     add_subject,
 )
@@ -48,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A user name that the terminal's encoding lacks is no reason to end.
             sys.stdout.reconfigure(errors="backslashreplace")
         words = sys.argv[1:] if argv is None else argv
-        arguments = _parser(words[0] if words else "").parse_args(words)
+        if sys.stdout is None and words[:1] != ["run"]:
+            # Its number may be another file's by now: nothing is begun.
+            raise UsageError("standard output is closed; let it go somewhere, such as >/dev/null")
+        arguments = parser(words[0] if words else "").parse_args(words)
         status: int = arguments.command(arguments)
-        if sys.stdout is not None:
+        if sys.stdout is not None:  # but for the daemon
             sys.stdout.flush()
     except PatternError as error:
         _complain(error)
@@ -75,21 +81,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: PbsWatchError) -> None:
-    # One line, whatever a file is called and whatever a library says.
-    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(error))
-    print(f"pbs-watch: {line}", file=sys.stderr)
+    start = standard_error.ERROR if standard_error.is_the_journal() else ""
+    print(f"{start}pbs-watch: {one_line(error)}", file=sys.stderr)
 
 
-def _parser(asked: str) -> argparse.ArgumentParser:
+def parser(asked: str = "") -> argparse.ArgumentParser:
     """The parser for the command ``asked``, for all of them where it is none."""
-    parser = _Parser(prog="pbs-watch", description="pop-before-smtp beside Courier and Postfix")
-    parser.add_argument("--version", action="version", version=f"pbs-watch {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole = _Parser(prog="pbs-watch", description="pop-before-smtp beside Courier and Postfix")
+    whole.add_argument("--version", action="version", version=f"pbs-watch {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # Only the command that is asked for: building them all takes longer than a lookup.
     adding = _COMMANDS.get(asked)
     for add in (adding,) if adding is not None else _COMMANDS.values():
         add(commands)
-    return parser
+    return whole
 
 
 if TYPE_CHECKING:
@@ -120,11 +125,34 @@ def _add_run(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     add_shared(command)
     command.add_argument(
         "-v", "--verbose", action="store_true", help="say each login, end and refusal"
     )
+    command.epilog = (
+        "SIGTERM and SIGINT end it, SIGHUP makes it read settings and patterns again, SIGUSR1 tell "
+        "its state in the log."
+    )
     command.set_defaults(command=_lazily("run", "run"))
+
+
+def _add_reload(commands: _Commands) -> None:
+    text = "check the settings and patterns, and let the daemon go by them"
+    command = _command(commands, "reload", text)
+    add_map(command)
+    command.epilog = (
+        "Exits with 2, and the daemon goes on as before, where something is broken or no daemon "
+        "answers."
+    )
+    command.set_defaults(command=_lazily("reload", "run"))
+
+
+def _add_health(commands: _Commands) -> None:
+    text = "say whether the daemon is well, for supervisors; exits with 1 where it is not"
+    command = _command(commands, "health", text)
+    add_map(command)
+    command.set_defaults(command=_lazily("health", "run"))
 
 
 def _add_replay(commands: _Commands) -> None:
@@ -169,6 +197,7 @@ def _add_list(commands: _Commands) -> None:
     command.add_argument(
         "--user", metavar="U", help="only this user's logins; @DOMAIN: of all there"
     )
+    add_folding(command)
     command.add_argument("--in", dest="network", metavar="NET", help="only addresses in a network")
     command.add_argument("--service", metavar="S", help="only logins of this service (the tag)")
     command.add_argument(
@@ -251,6 +280,7 @@ def _add_forget(commands: _Commands) -> None:
     text = "remove all that is remembered of a user; exits with 1 where that is nothing"
     command = _command(commands, "forget", text)
     add_map(command)
+    add_folding(command)
     command.add_argument("user", metavar="USER")
     command.set_defaults(command=_lazily("hand", "forget"))
 
@@ -293,6 +323,7 @@ def _add_import(commands: _Commands) -> None:
     command.add_argument(
         "--force", action="store_true", help="also allow networks wider than /16 or /48"
     )
+    add_folding(command)
     command.add_argument("file", type=Path, metavar="FILE", help="or - for standard input")
     command.set_defaults(command=_lazily("exchange", "import_"))
 
@@ -311,16 +342,39 @@ def _add_why(commands: _Commands) -> None:
 
 
 def _add_match(commands: _Commands) -> None:
-    command = _command(commands, "match", "say which format a line matches, or how far each got")
+    command = _command(
+        commands,
+        "match",
+        "say which format a line matches, or how far each got; or which formats a log holds",
+    )
     add_patterns(command)
     command.add_argument(
         "line",
         nargs="?",
         default="-",
-        metavar="LINE",
-        help="a whole log line (default: -, lines of standard input)",
+        metavar="LINE|FILE",
+        help="a whole log line (default: -, lines of standard input), or a log file, which is "
+        "tried with all patterns there are",
     )
     command.set_defaults(command=_lazily("patterns", "match"))
+
+
+def _add_new_pattern(commands: _Commands) -> None:
+    command = _command(commands, "new-pattern", "print the beginning of a pattern file for a line")
+    command.add_argument("name", metavar="NAME", help="what the format is called")
+    command.add_argument(
+        "line",
+        nargs="?",
+        default="-",
+        metavar="LINE",
+        help="a whole line of a login (default: -, the first line of standard input)",
+    )
+    command.add_argument("--user", metavar="TEXT", help="the user, as the line has it")
+    command.add_argument("--address", metavar="TEXT", help="the client's address, likewise")
+    command.epilog = (
+        "Exits with 1 where the pattern does not load yet; its first line then says why."
+    )
+    command.set_defaults(command=_lazily("patterns", "new_pattern"))
 
 
 def _add_check(commands: _Commands) -> None:
@@ -333,6 +387,7 @@ def _add_check(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_metrics(command)
     add_shared(command)
     command.set_defaults(command=_lazily("patterns", "check"))
 
@@ -389,6 +444,88 @@ def _add_shared(commands: _Commands) -> None:
     command.set_defaults(command=_lazily("shared", "run"))
 
 
+def _add_doctor(commands: _Commands) -> None:
+    text = "check the whole set-up: what is fine, what is not, and what mends it"
+    command = _command(commands, "doctor", text)
+    command.add_argument(
+        "--log", action="append", metavar="PATH", help="log to look at, may be given again"
+    )
+    add_patterns(command)
+    add_map(command)
+    add_answering(command)
+    add_judging(command)
+    add_control(command)
+    add_places(command)
+    command.add_argument("-q", "--quiet", action="store_true", help="print only what is not fine")
+    command.add_argument("--json", action="store_true", help="as a JSON object")
+    command.epilog = (
+        "Changes nothing.  Exits with 0 where nothing is wrong; with 1 where something is; what is "
+        "only worth a look, or cannot be seen by this user, does not fail.  docs/doctor.rst "
+        "explains each check."
+    )
+    command.set_defaults(command=_lazily("doctor", "run"))
+
+
+def _add_selftest(commands: _Commands) -> None:
+    text = "follow one marked login from the syslog to its grant, a lookup and its end"
+    command = _command(commands, "selftest", text)
+    command.add_argument(
+        "--scratch",
+        action="store_true",
+        help="through a daemon, a log and a map of its own: touches nothing, needs no rights",
+    )
+    command.add_argument(
+        "--log", action="append", metavar="PATH", help="log that the daemon follows"
+    )
+    add_patterns(command)
+    add_map(command)
+    add_answering(command)
+    command.add_argument(
+        "--wait", metavar="D", default="10s", help="for each link of the chain (default: 10s)"
+    )
+    command.add_argument(
+        "--syslog-socket", type=Path, metavar="PATH", help="(default: the system's, /dev/log)"
+    )
+    command.add_argument(
+        "--postfix-config", type=Path, metavar="DIR", help="(default: /etc/postfix)"
+    )
+    command.add_argument("--json", action="store_true", help="as a JSON list")
+    command.epilog = (
+        "The login is of the user pbs-watch-selftest from an address that nobody has (RFC 5737); "
+        "without --scratch it is revoked at the end.  Exits with 1 where a link is broken."
+    )
+    command.set_defaults(command=_lazily("selftest", "run"))
+
+
+def _add_setup(commands: _Commands) -> None:
+    text = "show or make the changes of Postfix's, Courier's and our own settings"
+    command = commands.add_parser("setup", help=text, description=text, allow_abbrev=False)
+    parts = command.add_subparsers(title="parts", metavar="PART", required=True)
+    part = _command(parts, "postfix", "have main.cf ask pbs-watch about relay attempts")
+    _add_change(part)
+    part.add_argument("--table", metavar="TYPE:NAME", help="ask this table (default: by settings)")
+    part.add_argument("--postfix-config", type=Path, metavar="DIR", help="where main.cf is")
+    part.set_defaults(command=_lazily("setup", "postfix"))
+    part = _command(parts, "courier", "have Courier's logger truncate long lines")
+    _add_change(part)
+    part.add_argument(
+        "--courier-config", type=Path, metavar="DIR", help="its files (default: /etc/courier)"
+    )
+    part.set_defaults(command=_lazily("setup", "courier"))
+    part = _command(parts, "config", "set settings in the file, and leave all else in it alone")
+    part.add_argument(
+        "settings", nargs="+", metavar="SETTING=VALUE", help="without a VALUE: take it out"
+    )
+    part.set_defaults(command=_lazily("setup", "config"))
+
+
+def _add_change(part: argparse.ArgumentParser) -> None:
+    change = part.add_mutually_exclusive_group()
+    change.add_argument("--show", action="store_true", help="what would change (the default)")
+    change.add_argument("--apply", action="store_true", help="make the change")
+    change.add_argument("--undo", action="store_true", help="take out exactly what was put in")
+
+
 def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """The function of a command's module, which is imported when it runs."""
 
@@ -401,6 +538,7 @@ def _lazily(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 
 _COMMANDS = {
     "run": _add_run,
+    "reload": _add_reload,
     "replay": _add_replay,
     "get": _add_get,
     "list": _add_list,
@@ -414,9 +552,14 @@ _COMMANDS = {
     "export": _add_export,
     "import": _add_import,
     "match": _add_match,
+    "new-pattern": _add_new_pattern,
     "check": _add_check,
     "rebuild": _add_rebuild,
+    "health": _add_health,
+    "doctor": _add_doctor,
+    "selftest": _add_selftest,
     "status": _add_status,
     "top": _add_top,
     "shared": _add_shared,
+    "setup": _add_setup,
 }

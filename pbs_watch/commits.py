@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 
 from pbs_watch.errors import MapError
@@ -25,11 +26,20 @@ RETRY_AFTER = 1.0
 """Seconds before a batch that could not be committed is tried again."""
 
 
+@dataclass(slots=True)
+class Count:
+    """Commits since the start: how many, how many of them failed, and the seconds they took."""
+
+    all: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
 class Commits:
     """Hands batches to the writer and collects how they went.
 
-    ``save`` adds the places of the sources to the batch in the making.  ``trouble`` is told why a
-    broken map cannot be opened again.
+    ``save`` adds the places of the sources to the batch in the making.  ``counts`` tells how many
+    there were.
     """
 
     def __init__(
@@ -39,18 +49,23 @@ class Commits:
         writer: Writer,
         *,
         save: Callable[[], None],
-        trouble: Callable[[MapError], None],
         notices: Notices,
     ) -> None:
         self._map = grants
         self._pending = pending
         self._writer = writer
         self._save = save
-        self._trouble = trouble
         self._notices = notices
         self._at: float | None = None
         self._unwritten = ""
         self._mend_again = 0.0
+        self._began = 0.0
+        self.counts = Count()
+
+    @property
+    def failing(self) -> str:
+        """Why the last commit failed; empty: it did not."""
+        return self._unwritten
 
     def soon(self) -> None:
         """Something has been added that is to be committed."""
@@ -69,18 +84,21 @@ class Commits:
         ended, error = self._writer.result()
         if not ended:
             return
+        self.counts.all += 1
+        self.counts.failed += error is not None
+        self.counts.seconds += now - self._began
         if error is None:
             self._pending.committed()
             if self._unwritten:
                 self._unwritten = ""
-                log.warning("%s: can be written again", self._map.path)
+                self._notices.told("commit", f"{self._map.path}: can be written again")
             return
         self._pending.failed()
         self._at = now + RETRY_AFTER
         if str(error) != self._unwritten:
             self._unwritten = str(error)
             self._notices.note(str(error))
-            log.error("%s", error)
+            self._notices.told("commit", str(error), level=logging.ERROR)
 
     def begin(self, now: float) -> None:
         """Hand a batch over if it is time."""
@@ -89,6 +107,7 @@ class Commits:
         self._at = None
         self._save()
         if self._pending.making:
+            self._began = now
             self._writer.commit(self._pending.hand_over())
 
     def mend(self, now: float) -> None:
@@ -99,7 +118,7 @@ class Commits:
             self._map.reopen()
         except MapError as error:
             self._mend_again = now + RETRY_AFTER
-            self._trouble(error)
+            self._notices.map_trouble(error)
 
     def finish(self) -> None:
         """Commit what there is, and wait for it as long as the writer does."""

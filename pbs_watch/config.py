@@ -36,10 +36,13 @@ class Config:
     ``windows``: durations by the name of a format or by ``@`` and a domain.  ``relay_limit``: how
     many lookups of a user's addresses may permit, in how many seconds; ``None``: any number.
     ``max_users_per_address``, ``max_addresses_per_user``: 0 for any number.
+    ``miss_wait``: 0 for not at all.
     ``tcp_table`` is empty only where ``socketmap`` was asked for alone.  ``never`` holds networks
-    and the words ``own`` and ``gateway``.  ``zone`` is ``None`` for the machine's.  ``shared``: the
-    engine of grants shared by several hosts (:mod:`pbs_watch.shared.where`), empty for none;
-    ``shared_host``: by which the others know this one, empty for the machine's name.
+    and the words ``own`` and ``gateway``.  ``fold_users``: the case of ASCII letters in a user's
+    name does not matter.  ``zone`` is ``None`` for the machine's.  ``metrics``: ``ADDRESS:PORT``,
+    ``None`` as for ``metrics_file``: not at all.  ``shared``: the engine of grants shared by
+    several hosts (:mod:`pbs_watch.shared.where`), empty for none; ``shared_host``: by which the
+    others know this one, empty for the machine's name.
     """
 
     log: tuple[str, ...] = ("/var/log/mail.log",)
@@ -55,6 +58,7 @@ class Config:
     never: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     ignore_users: tuple[str, ...] = ()
+    fold_users: bool = True
     max_users_per_address: int = 0
     max_addresses_per_user: int = 0
     over_limit: Literal["alarm", "refuse"] = "alarm"
@@ -67,11 +71,14 @@ class Config:
     journal_trust: tuple[str, ...] = ("_COMM=courierlogger", "_UID=0")
     zone: tzinfo | None = None
     cuts: Literal["strict", "next", "off"] = "strict"
+    miss_wait: float = 0.0
     answer: str = "OK"
     trouble: Literal["tempfail", "defer"] = "tempfail"
     allow_remote: bool = False
     retention: float = 7 * 86400.0
     audit: Literal["off", "text", "json"] = "off"
+    metrics: str | None = None
+    metrics_file: Path | None = None
     shared: str = ""
     shared_host: str = ""
     shared_password_file: Path | None = None
@@ -110,13 +117,18 @@ class Config:
             only=self.networks(self.only),
             hosts=frozenset(host.encode() for host in self.hosts),
             ignored=frozenset(
-                user.encode("utf-8", "surrogateescape") for user in self.ignore_users
+                self.user(user.encode("utf-8", "surrogateescape")) for user in self.ignore_users
             ),
+            fold=self.fold_users,
             most_users=self.max_users_per_address,
             most_addresses=self.max_addresses_per_user,
             over_limit=self.over_limit,
             witness=self.witness,
         )
+
+    def user(self, name: bytes) -> bytes:
+        """The name by which a user is kept."""
+        return name.lower() if self.fold_users else name
 
     @property
     def longest_window(self) -> float:

@@ -6,6 +6,8 @@ says what is wrong, where, and what to do.  The command line prints it and exits
 
 from __future__ import annotations
 
+from pbs_watch.escape import printable
+
 
 class PbsWatchError(Exception):
     """The root of all errors that are shown to an operator as one line."""
@@ -46,3 +48,9 @@ class SharedError(PbsWatchError):
 
 class ListenError(PbsWatchError):
     """A socket cannot be bound."""
+
+
+def one_line(error: Exception) -> str:
+    """What it says, in one line; of an error that is not ours also what it is."""
+    known = isinstance(error, PbsWatchError | OSError)
+    return printable(str(error) if known else repr(error))

@@ -24,6 +24,7 @@ def replace(
     :class:`UsageError`; the old file then stays as it is.
     """
     if not like_its_folder:
+        refuse_strangers(path)
         path = Path(os.path.realpath(path))
     written: Path | None = None
     try:
@@ -53,6 +54,23 @@ def replace(
         if written is not None:
             with suppress(OSError):
                 written.unlink()
+
+
+def refuse_strangers(path: Path) -> None:
+    """Raise :class:`UsageError` where a stranger may have put there what ``path`` names.
+
+    In a folder that everybody may write, such as /tmp, a link leads where its maker likes, and a
+    file stays its owner's, who reads what is written later.
+    """
+    try:
+        found, folder = path.lstat(), path.parent.stat()
+    except OSError:
+        return  # nothing there, or whoever writes is told
+    if folder.st_mode & stat.S_IWOTH and found.st_uid not in {0, os.geteuid()}:
+        raise UsageError(
+            f"{path}: belongs to somebody else, in a folder that everybody may write; "
+            "name a file in a folder of yours"
+        )
 
 
 def status(path: Path) -> os.stat_result | None:
@@ -95,7 +113,11 @@ def _ending_in_order() -> Iterator[None]:
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    old = signal.signal(signal.SIGTERM, end)
+    try:
+        old = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread: the daemon, whose signals end it in order anyway
+        yield
+        return
     try:
         yield
     finally:

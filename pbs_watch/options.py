@@ -6,6 +6,7 @@ Each setting of the configuration file has an option of its name; :mod:`pbs_watc
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_patterns(command: argparse.ArgumentParser) -> None:
@@ -58,6 +59,7 @@ def add_judging(command: argparse.ArgumentParser) -> None:
         metavar="USER|@DOMAIN",
         help="logins of this user grant nothing, may be given again; none clears the list",
     )
+    add_folding(command)
     command.add_argument(
         "--max-users-per-address", metavar="N", help="more of them are alarming (0: any number)"
     )
@@ -85,6 +87,16 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_folding(command: argparse.ArgumentParser) -> None:
+    """Whether users are told apart by the case of their names."""
+    command.add_argument(
+        "--fold-users",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether Bob and bob are one user (default: they are)",
+    )
+
+
 def add_control(command: argparse.ArgumentParser) -> None:
     """What the daemon alone does."""
     command.add_argument(
@@ -107,6 +119,12 @@ def add_control(command: argparse.ArgumentParser) -> None:
         help="ports of the mail server, may be given again (default: 110, 143, 993, 995)",
     )
     command.add_argument(
+        "--miss-wait",
+        metavar="D",
+        help="how long a miss waits for the login of a client that the kernel knows to be "
+        "connected to the mail server, such as 0.2s; none (default)",
+    )
+    command.add_argument(
         "--shadow",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -122,6 +140,16 @@ def add_control(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_metrics(command: argparse.ArgumentParser) -> None:
+    """How the daemon is watched."""
+    command.add_argument(
+        "--metrics", metavar="ADDR:PORT", help="tell Prometheus metrics there; off (default)"
+    )
+    command.add_argument(
+        "--metrics-file",
+        metavar="PATH",
+        help="write them for the textfile collector, every 15 s; off (default)",
+    )
 def add_shared(command: argparse.ArgumentParser) -> None:
     """Which engine shares the grants with other hosts."""
     command.add_argument(
@@ -178,10 +206,31 @@ def add_answering(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_places(command: argparse.ArgumentParser) -> None:
+    """Where the other programs' configuration is."""
+    command.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="where /etc and the like of the other programs begin: a container's file system",
+    )
+    for name, kind, default in (
+        ("postfix", "DIR", "/etc/postfix"),
+        ("courier", "DIR", "/etc/courier"),
+        ("syslog", "FILE", "/etc/rsyslog.conf, or syslog-ng's"),
+        ("logrotate", "FILE", "/etc/logrotate.conf"),
+    ):
+        command.add_argument(
+            f"--{name}-config", type=Path, metavar=kind, help=f"(default: {default} below --root)"
+        )
+
+
 def add_subject(command: argparse.ArgumentParser) -> None:
     """Whom an order is about."""
     command.add_argument("subject", nargs="?", metavar="ADDRESS", help="an address or a network")
     command.add_argument("--user", metavar="U", help="a user, as pbs-watch list shows him")
+    add_folding(command)
 
 
 def add_note(command: argparse.ArgumentParser) -> None:

@@ -1,92 +1,126 @@
-"""Scanning a large file with several processes.
+"""Work in several processes, whose results come back in order.
 
-Each process scans every n-th segment and sends what it found; the caller judges it in order.  That
-gives the same as scanning the whole file, because finding a line depends on no other, except where
-lines are cut: a segment with a cut, or one that begins while some tag is under doubt, is scanned
-again in order by the caller.
-
-The processes are forked, so they share the compiled patterns, and end with their segments.  A
-pipe holds little, so a process that is ahead waits, and memory stays flat.
+The processes are forked, so they share what is there already, the compiled patterns above all.  A
+result waits in an unnamed temporary file until it is asked for: a pipe would hold little, and its
+writer would have to wait.  A process that fails has no results, and its caller does the work.
 """
 
 from __future__ import annotations
 
-import marshal
+import mmap
 import os
+import pickle
+import select
+import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import BinaryIO
 
-from pbs_watch.grants.events import End, Event, Login, NearMiss, Scanned
+Put = Callable[[object], None]
+"""Hands a result over."""
 
-_LENGTH = 8
-"""Bytes of the length before each message of a process."""
+Work = Callable[[int, Put], None]
+"""What a process does, with its number."""
 
-_LOGIN = len(Login._fields)
-"""Fields of a login; an end has more."""
+_LOOK = 0.1
+"""Seconds between two looks at how far the processes are."""
 
-Scan = Callable[[int], Scanned | None]
-"""Scans a segment, by its number; ``None`` where it held a cut."""
+
+class Tally:
+    """Numbers of some workers, of which each process sees the sum."""
+
+    def __init__(self, workers: int) -> None:
+        # Anonymous memory stays shared across a fork.
+        self._counts = memoryview(mmap.mmap(-1, workers * 8 or 8)).cast("Q")
+
+    def add(self, worker: int, amount: int) -> None:
+        """Add to the number of a worker, who is alone in changing it."""
+        self._counts[worker] += amount
+
+    def reset(self, worker: int) -> None:
+        """A worker begins anew."""
+        self._counts[worker] = 0
+
+    @property
+    def total(self) -> int:
+        """The sum of all."""
+        return sum(self._counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A forked process: ``alive`` is readable when it has ended."""
+
+    pid: int
+    results: BinaryIO
+    alive: int
 
 
 @contextmanager
-def scans(segments: int, scan: Scan, processes: int) -> Iterator[Iterator[Scanned | None]]:
-    """What each segment holds, in order; ``None``: scan it in order.
+def working(
+    numbers: Sequence[int], work: Work, tell: Callable[[], None]
+) -> Iterator[Callable[[int], Iterator[object] | None]]:
+    """Let a process do the work of each number; gives what waits for the results of one.
 
-    A process that fails ends; its segments then come as ``None`` too.
+    That is ``None`` where the process failed.  ``tell`` is called now and then while it waits.
+    Leaving ends the processes that are still there.
     """
-    pipes: list[BinaryIO] = []
-    children: list[int] = []
-    try:
-        for number in range(processes):
-            reading, writing = os.pipe()
-            child = os.fork()
-            if not child:
-                os.close(reading)
-                _work(range(number, segments, processes), scan, writing)
-            os.close(writing)
-            pipes.append(os.fdopen(reading, "rb"))
-            children.append(child)
-        yield (_receive(pipes[segment % processes]) for segment in range(segments))
-    finally:
-        # A process whose pipe is closed ends at its next message.
-        for pipe in pipes:
-            pipe.close()
-        for child in children:
-            os.waitpid(child, 0)
+    with ExitStack() as closing:
+        processes = {number: _begun(number, work, closing) for number in numbers}
+        yield lambda number: _results(processes.pop(number), tell)
 
 
-def _work(segments: Sequence[int], scan: Scan, writing: int) -> None:
+def _begun(number: int, work: Work, closing: ExitStack) -> _Process:
+    results: BinaryIO = closing.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is
+    reading, writing = os.pipe()
+    closing.callback(os.close, reading)
+    parent = os.getpid()
+    pid = os.fork()
+    if not pid:
+        os.close(reading)
+        _work(number, work, results, parent)
+    os.close(writing)
+    process = _Process(pid, results, reading)
+    closing.callback(_end, process)
+    return process
+
+
+def _work(number: int, work: Work, results: BinaryIO, parent: int) -> None:
     """In the forked process: work and leave, without any of the parent's cleaning up."""
+    status = 1
     try:
-        with os.fdopen(writing, "wb") as pipe:
-            for segment in segments:
-                scanned = scan(segment)
-                message = b"" if scanned is None else marshal.dumps(_plain(scanned))
-                pipe.write(len(message).to_bytes(_LENGTH) + message)
-                pipe.flush()
+
+        def put(result: object) -> None:
+            if os.getppid() != parent:
+                os._exit(1)  # nobody waits for it any more
+            pickle.dump(result, results, pickle.HIGHEST_PROTOCOL)
+
+        work(number, put)
+        results.flush()
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
-def _receive(pipe: BinaryIO) -> Scanned | None:
-    length = int.from_bytes(pipe.read(_LENGTH))
-    message = pipe.read(length)
-    if not length or len(message) < length:
-        return None
-    lines, fields, latest, near, nears = marshal.loads(message)  # noqa: S302 - our own child's
-    events = [_event(one) for one in fields]
-    misses = [NearMiss(*one) for one in near]
-    return Scanned(lines, events, [], [], latest, misses, nears)
+def _results(process: _Process, tell: Callable[[], None]) -> Iterator[object] | None:
+    while not select.select([process.alive], [], [], _LOOK)[0]:
+        tell()
+    _, status = os.waitpid(process.pid, 0)
+    return None if status else _loaded(process.results)
 
 
-def _plain(scanned: Scanned) -> tuple[Any, ...]:
-    """As marshal takes it: no types of ours.  Without cuts nothing is suspect."""
-    events = [tuple(event) for event in scanned.events]
-    near = [tuple(miss) for miss in scanned.near]
-    return scanned.lines, events, scanned.latest, near, scanned.nears
+def _loaded(results: BinaryIO) -> Iterator[object]:
+    results.seek(0)
+    with suppress(EOFError):
+        while True:
+            yield pickle.load(results)  # noqa: S301 - our own child's, in a file without a name
 
 
-def _event(fields: tuple[object, ...]) -> Event:
-    kind: type[Event] = Login if len(fields) == _LOGIN else End
-    return tuple.__new__(kind, fields)
+def _end(process: _Process) -> None:
+    """End a process that nobody has waited for."""
+    with suppress(ChildProcessError):
+        if os.waitpid(process.pid, os.WNOHANG) == (0, 0):
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)

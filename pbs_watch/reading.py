@@ -12,6 +12,8 @@ from pbs_watch.chain import Chain
 from pbs_watch.config import Config
 from pbs_watch.drain import Pace, Rate, Round
 from pbs_watch.errors import MapError
+from pbs_watch.grants.events import Half, JoinKey
+from pbs_watch.grants.joins import Joins
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.rows import source_id
 from pbs_watch.grants.store import Map
@@ -27,6 +29,9 @@ from pbs_watch.trail import Trail
 
 log = logging.getLogger("pbs_watch")
 
+_AHEAD = 300.0
+"""Seconds by which a stamp may lie in the future (design.md, Time)."""
+
 SLICE = 128 << 10
 """Bytes read at once: some milliseconds, by which another lookup may be delayed."""
 
@@ -35,12 +40,14 @@ SLICE = 128 << 10
 class Followed:
     """A source, its cut state, what waits in it, and what of it is already to be saved.
 
+    ``joins``: its lines that wait for a second one; these are saved with the changes they made.
     ``lines``, ``bytes``: read since the start, and ``rate`` of these bytes; ``latest``: epoch
     seconds of the latest line.
     """
 
     source: Source | StandardInput | Journal
     cuts: Cuts
+    joins: Joins
     waiting: int = 0
     saved: object = None
     id: int = 0
@@ -49,13 +56,23 @@ class Followed:
     rate: Rate = field(default_factory=Rate)
     latest: float | None = None
 
-    def start(self, state: SourceState | None, since: float, date_of: DateOf) -> None:
-        """Find the place to read on from: where ``state`` ends, or ``since`` (epoch seconds)."""
+    def start(
+        self,
+        state: SourceState | None,
+        kept: Mapping[JoinKey, Half],
+        since: float,
+        date_of: DateOf,
+    ) -> None:
+        """Find the place to read on from: where ``state`` ends, or ``since`` (epoch seconds).
+
+        ``kept``: what waited to be joined where ``state`` ends.
+        """
         if state is not None:
             try:
                 self.cuts.load(state.cuts)
             except (ValueError, KeyError, TypeError):
                 self.cuts.gap()
+            self.joins.load(kept)
         source = self.source
         if isinstance(source, Source):
             source.start(state.positions if state is not None else (), since, date_of)
@@ -93,36 +110,88 @@ class Reading:
         self._map = grants
         self._notices = notices
         self._trail = trail
-        self._followed = [self._follow(name) for name in dict.fromkeys(config.log)]
+        self._followed = [self._follow(name, config) for name in dict.fromkeys(config.log)]
         self._pace = Pace()
-        self.has_pipes = any(not isinstance(one.source, Source) for one in self._followed)
         self.behind = False
         """Whether something waits to be read, as far as the last look told."""
 
-    def _follow(self, name: str) -> Followed:
-        found = self._opened(name)
-        found.id = source_id(name)
-        return found
-
-    def _opened(self, name: str) -> Followed:
-        cuts = Cuts(self._config.cuts)
+    def _follow(self, name: str, config: Config) -> Followed:
+        cuts, known = Cuts(config.cuts), source_id(name)
+        notice = partial(self._notices.told, f"log {name}")
         if name == "-":
-            return Followed(StandardInput(cuts.gap, log.warning), cuts)
+            # What comes while nobody reads is lost: nothing of it waits for the next start.
+            return Followed(StandardInput(cuts.gap, notice), cuts, Joins(), id=known)
+        joins = Joins(known)
         if name.startswith(PREFIX):
-            trust = self._config.journal_trust
-            return Followed(Journal(name, trust, cuts.gap, log.warning), cuts)
-        return Followed(Source(name, cuts.gap, log.warning), cuts)
+            journal = Journal(name, config.journal_trust, cuts.gap, notice)
+            return Followed(journal, cuts, joins, id=known)
+        return Followed(Source(name, cuts.gap, notice), cuts, joins, id=known)
 
     def start(self, saved: Mapping[str, SourceState]) -> None:
-        """Find the place in each source where reading goes on."""
+        """Find the place in each source where reading goes on; raises :class:`MapError`."""
+        for followed in self._followed:
+            self._start(followed, saved)
+
+    def _start(self, followed: Followed, saved: Mapping[str, SourceState]) -> None:
         now = time()
         scanner = self._chain.scanner
-        for followed in self._followed:
-            followed.start(
-                saved.get(followed.source.name),
-                now - self._config.longest_window,
-                lambda data: scanner.date_of(data, 0, len(data), now),
-            )
+        state, kept = saved.get(followed.source.name), self._waiting(followed.id)
+        if state is None:
+            # Of a place that nobody knows any more.
+            making = self._pending.making.joins
+            making.update(dict.fromkeys((followed.id, key) for key in kept))
+        followed.start(
+            state,
+            kept,
+            now - self._config.longest_window,
+            lambda data: scanner.date_of(data, 0, len(data), now),
+        )
+
+    def _waiting(self, source: int) -> dict[JoinKey, Half]:
+        """The lines of a source that wait for a second one, as far as they are known."""
+        kept = self._map.joins(source)
+        for changes in self._pending.changes():
+            for (where, key), half in changes.joins.items():
+                if where == source and half is None:
+                    kept.pop(key, None)
+                elif where == source and half is not None:
+                    kept[key] = half[1]
+        return kept
+
+    def change(self, config: Config) -> None:
+        """Follow what other settings name, each from where it was left.
+
+        Raises :class:`SourceError` or :class:`MapError`: then all is as before.
+        """
+        saved = self._map.sources()
+        again = config.journal_trust != self._config.journal_trust
+        kept = {
+            one.source.name: one
+            for one in self._followed
+            if not (again and isinstance(one.source, Journal))
+        }
+        names = dict.fromkeys(config.log)
+        now = {name: kept.get(_known_as(name)) or self._follow(name, config) for name in names}
+        for pending in self._pending.changes():
+            saved |= pending.sources
+        staying = {id(one) for one in now.values()}
+        for one in self._followed:
+            one.cuts.judge_as(config.cuts)
+            if id(one) not in staying:
+                if (state := one.state()) is not None:
+                    name = one.source.name
+                    saved[name] = self._pending.making.sources[name] = state
+                one.source.close()
+        known = {id(one) for one in self._followed}
+        self._config, self._followed = config, list(now.values())
+        for one in self._followed:
+            if id(one) not in known:
+                self._start(one, saved)
+
+    @property
+    def has_pipes(self) -> bool:
+        """Whether something else than files is read."""
+        return any(not isinstance(one.source, Source) for one in self._followed)
 
     def close(self) -> None:
         """Let go of all sources."""
@@ -217,9 +286,13 @@ class Reading:
         tell = None
         if self._trail.written or policy.alarms:
             tell = partial(self._trail.judged, followed.source.name, policy)
-        fed = self._chain.feed(blocks, followed.id, followed.cuts, time(), making, tell=tell)
+        now = time()
+        fed = self._chain.feed(
+            blocks, followed.id, followed.cuts, now, making, joins=followed.joins, tell=tell
+        )
         followed.lines += fed.lines
-        if fed.latest is not None:
+        # A line that is stamped far ahead tells nothing of how far the log has been read.
+        if fed.latest is not None and fed.latest <= now + _AHEAD:
             followed.latest = max(fed.latest, followed.latest or fed.latest)
         if fed.cuts:
             self._notices.count(
@@ -251,3 +324,8 @@ class Reading:
             state = followed.state()
             if state is not None:
                 self._pending.making.sources[followed.source.name] = state
+
+
+def _known_as(name: str) -> str:
+    """The name of the source that a setting names."""
+    return name if name == "-" or name.startswith(PREFIX) else Source.known_as(name)

@@ -2,7 +2,7 @@
 
 Each line is judged as when it was new.  The clock at the end, ``at``, decides what is still
 granted then; lines after it have no effect.  Without a map of its own a throw-away one is used,
-so that memory stays flat however long the log is.
+so that memory stays flat however long the log is; what is over by the end is not put into it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 
 from pbs_watch.chain import Chain, Counts
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.environment import Mode
-from pbs_watch.grants.events import NEAR_MISSES, Scanned
+from pbs_watch.grants.events import Scanned
+from pbs_watch.grants.joins import Joins
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.rows import source_id
 from pbs_watch.grants.standing import Connections, Known
 from pbs_watch.grants.store import Map
-from pbs_watch.log.archive import chunks, is_compressed, number_of, opened, size_of
+from pbs_watch.log.archive import chunks, is_compressed, last_line, number_of, opened, size_of
 from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.lines import LINE_LIMIT, Block, Taken, take
 from pbs_watch.log.segments import boundaries, pieces
-from pbs_watch.parallel import scans
+from pbs_watch.parallel import Tally, working
 from pbs_watch.pattern.scan import Scanner
 
 _BATCH = 30_000
@@ -87,13 +89,22 @@ def replay(
     many of its bytes on disk have been read.  Raises :class:`SourceError` and :class:`MapError`.
     """
     started = perf_counter()
-    # The caller's counts, and a standing of our own.
-    chain = replace(chain, standing=Known(grants, lambda: [going.changes], witness))
-    going = _Replay(chain, cuts, grants, now if until is None else until, until)
+    alone = not chain.policy.remembers and not chain.scanner.years_follow
+    horizon = 0.0
+    if alone and not grants.retention:
+        # Nobody will ever see what is over by then.
+        horizon = _end_at_least(files, chain.scanner, now) if until is None else until
+    # The caller's counts, and a standing of our own; the files are one log.
+    standing = Known(grants, lambda: [going.changes], witness)
+    chain = replace(chain, standing=standing, horizon=horizon, joins=Joins())
+    going = _Replay(chain, cuts, grants.commit, now if until is None else until, until)
+    going.changes.orders = grants.obey().version
+    alone = alone and not chain.scanner.joins
     for path in files:
         going.begin(path)
-        if processes > 1 and (size_of(path) or 0) >= _LARGE and not is_compressed(path):
-            going.in_parallel(path, processes, partial(progress, path))
+        parts = processes if alone and _is_large(path) else 1
+        if parts > 1:
+            _in_parts(going, path, parts, partial(progress, path))
         else:
             going.in_order(chunks(path, partial(progress, path)))
     grants.commit(going.changes)
@@ -102,27 +113,38 @@ def replay(
     return Replayed(chain.counts, going.size, at, perf_counter() - started)
 
 
+def _is_large(path: str) -> bool:
+    """Whether a file is worth more than one process, and can be read in parts."""
+    return (size_of(path) or 0) >= _LARGE and not is_compressed(path)
+
+
+def _end_at_least(files: Sequence[str], scanner: Scanner, now: float) -> float:
+    """A time (epoch seconds) that the latest line does not come before: that of a last line."""
+    found = (scanner.date_of(tail, 0, len(tail), now) for tail in map(last_line, files))
+    return max((time for time in found if time is not None), default=0.0)
+
+
 @dataclass(slots=True)
 class _Replay:
-    """A replay under way; ``now`` says the year of stamps that carry none."""
+    """A replay under way; ``now`` says the year of stamps that carry none.
+
+    ``store`` takes the changes whenever there are many.
+    """
 
     chain: Chain
     cuts: Cuts
-    grants: Map
+    store: Callable[[Changes], object]
     now: float
     until: float | None
     size: int = 0
     changes: Changes = field(default_factory=Changes)
-    _place: tuple[int, int] = (0, 0)
-
-    def __post_init__(self) -> None:
-        self.changes.orders = self.grants.obey().version
+    place: tuple[int, int] = (0, 0)
 
     def begin(self, path: str) -> None:
         """What comes next stands in ``path``."""
         name = path if path == "-" else str(Path(path).absolute())
-        self._place = (source_id(name), number_of(path))
-        self.changes.names[self._place[0]] = name
+        self.place = (source_id(name), number_of(path))
+        self.changes.names[self.place[0]] = name
 
     def in_order(self, pieces: Iterable[bytes], at: int = 0) -> None:
         """Take the lines in ``pieces``, which end with half a line or none, through the chain.
@@ -136,59 +158,85 @@ class _Replay:
                 self.chain.scanner.scan(data, start, end, self.cuts, self.now, base=block.base)
             )
 
-    def in_parallel(self, path: str, processes: int, progress: Callable[[int], None]) -> None:
-        """Take the lines of a large plain file through the chain with several processes."""
-        with opened(path) as descriptor:
-            size = os.fstat(descriptor).st_size
-            bounds = boundaries(descriptor, size)
-
-            def scan(segment: int) -> Scanned | None:
-                """In another process: a segment as if nothing before it had been cut."""
-                begin, end = bounds[segment : segment + 2]
-                parts = pieces(descriptor, begin, end)
-                return _scan(parts, self.chain.scanner, self.now, begin)
-
-            with scans(len(bounds) - 1, scan, processes) as found:
-                for segment, scanned in enumerate(found):
-                    begin, end = bounds[segment : segment + 2]
-                    if scanned is None or self.cuts.active or self.cuts.gapped:
-                        self.in_order(pieces(descriptor, begin, end), begin)
-                    else:
-                        self.size += end - begin
-                        self._take(scanned)
-                    progress(end)
-            if bounds[-1] < size:
-                self.cuts.gap()
-
     def _take(self, scanned: Scanned) -> None:
         """Judge what was found, each line as when it was new; those after ``until`` do nothing."""
+        self.chain.joins.lost(self.cuts.gaps)
         until = self.until
         if until is not None:
-            events = [event for event in scanned.events if event.time <= until]
+            events = [one for one in scanned.events if one.time is None or one.time <= until]
             scanned = scanned._replace(events=events)
-        self.chain.take(scanned, None, self.changes, self._place)
+        self.chain.take(scanned, None, self.changes, self.place)
+        self.store_if_many()
+
+    def store_if_many(self) -> None:
+        """Let the changes go where they are to go, so that memory stays flat."""
         if self.changes.rows >= _BATCH:
-            self.grants.commit(self.changes)
-            self.changes = Changes(self.grants.orders.version)
+            self.store(self.changes)
+            self.changes = Changes(self.changes.orders)
 
-
-def _scan(pieces: Iterable[bytes], scanner: Scanner, now: float, at: int) -> Scanned | None:
-    """All that is found in ``pieces``, ``None`` where some line was cut."""
-    cuts = Cuts()
-    found = Scanned(0, [], [], [], None)
-    for block in _blocks(pieces, cuts, at):
-        more = scanner.scan(block.data, block.start, block.end, cuts, now, base=block.base)
-        if cuts.version:
-            return None
-        found.events.extend(more.events)
-        latest = max((t for t in (found.latest, more.latest) if t is not None), default=None)
-        found = found._replace(
-            lines=found.lines + more.lines,
-            latest=latest,
-            near=[*found.near, *more.near][:NEAR_MISSES],
-            nears=found.nears + more.nears,
+    def apart(self, store: Callable[[Changes], object]) -> _Replay:
+        """A replay of another part of the same file, as if nothing before it had been cut."""
+        chain = replace(self.chain, counts=Counts())
+        changes = Changes(self.changes.orders)
+        return replace(
+            self, chain=chain, cuts=self.cuts.clean(), store=store, size=0, changes=changes
         )
-    return None if cuts.version else found
+
+
+def _in_parts(going: _Replay, path: str, parts: int, progress: Callable[[int], None]) -> None:
+    """Take the lines of a large plain file through the chain, by several processes at once.
+
+    That gives the same as one process does, since judging a line depends on no other (``alone`` in
+    :func:`replay`), but for lines that are cut: a part that begins while some tag is under doubt is
+    done again in order.
+    """
+    with opened(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        bounds = boundaries(descriptor, size, parts)
+        read = Tally(len(bounds) - 1)
+
+        def lines(part: int) -> Iterator[bytes]:
+            begin, end = bounds[part : part + 2]
+            for data in pieces(descriptor, begin, end):
+                read.add(part, len(data))
+                yield data
+
+        def work(part: int, put: Callable[[object], None]) -> None:
+            """In a process of its own."""
+            other = going.apart(put)
+            other.in_order(lines(part), bounds[part])
+            put(other.changes)
+            put((other.chain.counts, other.size, other.cuts.dump()))
+
+        with working(range(1, len(bounds) - 1), work, lambda: progress(read.total)) as made:
+            for part, begin in enumerate(bounds[:-1]):
+                results = made(part) if part and going.cuts.settled else None
+                if results is None:
+                    read.reset(part)
+                    going.in_order(_told(lines(part), lambda: progress(read.total)), begin)
+                else:
+                    _join(going, results)
+        if bounds[-1] < size:
+            going.cuts.gap()
+
+
+def _told(pieces: Iterator[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
+    for data in pieces:
+        yield data
+        tell()
+
+
+def _join(going: _Replay, results: Iterator[object]) -> None:
+    """Add what was made of the next part of the file."""
+    for made in results:
+        if isinstance(made, Changes):
+            going.changes.append(made)
+            going.store_if_many()
+        else:
+            counts, size, doubts = cast("tuple[Counts, int, dict[str, object]]", made)
+            going.chain.counts.add(counts)
+            going.size += size
+            going.cuts.load(doubts)
 
 
 def _blocks(pieces: Iterable[bytes], cuts: Cuts, at: int) -> Iterator[Block]:

@@ -1,83 +1,153 @@
-"""The daemon: follows, judges, commits and answers, in one loop.
+"""The loop: follows, judges, commits and answers, turn by turn.
 
-The only module that wires following, answering and the map together.  Nothing in the loop waits for
-a disk write, a resolver or a peer: the writer commits in its own thread, the server's sockets never
+The only module that wires following, answering and the map together; what becomes of the process
+(signals, systemd, a start that fails) is :mod:`pbs_watch.daemon`.  Nothing in the loop waits for a
+disk write, a resolver or a peer: the writer commits in its own thread, the server's sockets never
 block, and the log is read in slices, so that a backlog delays no lookup that needs none of it.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
-import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from socket import socket
 from time import monotonic, time
 
 from pbs_watch import live
+from pbs_watch.answer.latency import Latency
 from pbs_watch.answer.lookup import Lookup, Rules
-from pbs_watch.answer.server import Question, Server
+from pbs_watch.answer.server import Protocol, Server
 from pbs_watch.answer.verdict import Verdict
 from pbs_watch.answer.wire import Answers
 from pbs_watch.chain import Chain
 from pbs_watch.commits import Commits
 from pbs_watch.config import Config
-from pbs_watch.drain import Round, overdue
 from pbs_watch.errors import ListenError, MapError
-from pbs_watch.grants.acts import acts_after, last_told
+from pbs_watch.grants import hand
 from pbs_watch.grants.changes import Refusal, RefusalKey
+from pbs_watch.grants.copy import adopt
 from pbs_watch.grants.owner import Owner
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.relays import Relays
 from pbs_watch.grants.rows import SCHEMA
-from pbs_watch.grants.standing import Known
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.writer import Writer
-from pbs_watch.kernel import Kernel
+from pbs_watch.handover import Handed
 from pbs_watch.live import Live
 from pbs_watch.log.clock import Clock
-from pbs_watch.log.wake import Waker
+from pbs_watch.looks import Looks
 from pbs_watch.notices import Notices
 from pbs_watch.pattern.format import Format
 from pbs_watch.pattern.scan import Scanner
+from pbs_watch.ports import Ports
 from pbs_watch.reading import Reading
-from pbs_watch.shared.start import sharing_of
+from pbs_watch.rounds import Rounds
+from pbs_watch.sessions import Sessions
+from pbs_watch.shared.hosts import Hosts
+from pbs_watch.shared.open import require
+from pbs_watch.tidying import Tidying
 from pbs_watch.trail import Trail
-from pbs_watch.witness import Holding, witness_of
+from pbs_watch.waits import Waits
 
 log = logging.getLogger("pbs_watch")
 
-POLL_BUSY = 0.05
-POLL_IDLE = 1.0
-"""Seconds between two looks at the logs, while they grow and when they have not for a while."""
 
-POLL_SHARED = 0.01
-"""Seconds between two looks where other hosts are to know of a login at once: an event that wakes
-us may be half a second late, and nobody asks us for it."""
+AT_ONCE = 16 << 10
+"""Bytes of log that are read before the hits which arrived together with a miss are answered: less
+than a millisecond's reading."""
 
-IDLE_AFTER = 1.0
-"""Seconds without growth after which watching costs less than polling fast."""
+_RESTART = ("map", "metrics", "metrics_file")
+"""The settings that only a restart changes."""
 
-TIDY_EVERY = 10.0
-"""Seconds between two sweeps; stale readers are cleared with them."""
+Connections = Sequence[tuple[socket, Protocol]]
+"""Open connections, and what they speak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and what was made of the pattern files that they name.
+
+    ``formats``: their names.
+    """
+
+    config: Config
+    scanner: Scanner
+    formats: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: Config, formats: Sequence[Format]) -> Loaded:
+        """Compile what is to be looked for: some 10 ms and more.
+
+        Raises :class:`~pbs_watch.errors.ConfigError` where the engine of shared grants cannot be.
+        """
+        require(config)
+        return cls(config, Scanner(formats, Clock(config.zone)), tuple(one.name for one in formats))
 
 
 class Service:
-    """The running daemon.  Construct, :meth:`listen`, :meth:`start`, :meth:`run`."""
+    """The running daemon.  Construct, :meth:`listen`, :meth:`start`, then :meth:`turn` by turn."""
 
-    def __init__(self, config: Config, formats: Sequence[Format]) -> None:
+    def __init__(self, config: Config, formats: Sequence[Format] | Loaded) -> None:
+        loaded = formats if isinstance(formats, Loaded) else Loaded.of(config, formats)
         self._config = config
         self._notices = Notices()
         self._trail = Trail(None if config.audit == "off" else config.audit, self._notices)
-        self._owner = Owner(config.map)
-        self._map = _opened(config)
-        self._pending = Pending(sharing=bool(config.shared))
-        self._witness = witness_of(config.witness, config.witness_ports, self._notices)
-        standing = Known(self._map, self._pending.changes, self._witness)
-        scanner = Scanner(formats, Clock(config.zone))
-        self._chain = Chain(scanner, config.policy(), standing)
-        self._chain.counts.hits.update(dict.fromkeys((fmt.name for fmt in formats), 0))
-        self._reading = Reading(
+        self._pending = Pending()
+        with ExitStack() as opened:
+            self._owner = Owner(config.map)
+            opened.callback(self._owner.release)
+            self._map = _opened(config)
+            opened.callback(self._close_map)
+            self._chain = Chain(loaded.scanner, config.policy())
+            self._count_formats(loaded)
+            self._reading = self._new_reading(config)
+            opened.callback(self._reading.close)
+            self._lookup = self._new_lookup(config)
+            watched = config.metrics is not None or config.metrics_file is not None
+            self._latency = Latency() if watched else None
+            self._server = self._new_server(config)
+            opened.callback(self._server.close)
+            self.wake = self._server.wake
+            """Ends the wait of a turn; for other threads and signal handlers."""
+            self._ports = Ports(self._server)
+            self._writer = Writer(self._map, self.wake)
+            opened.callback(self._writer.close)
+            self._commits = Commits(
+                self._map,
+                self._pending,
+                self._writer,
+                save=self._reading.save,
+                notices=self._notices,
+            )
+            self.live = self._new_live(config)
+            self._sessions = self._new_sessions(config)
+            opened.callback(self._close_sessions)
+            self._chain.standing = self._sessions.standing
+            self._looks = Looks(self._reading, self._server)
+            opened.callback(self._looks.close)
+            self._hosts = self._new_hosts(config)
+            opened.callback(self._hosts.close)
+            self._looks.shared = self._hosts.shares
+            self._rounds = self._new_rounds(config)
+            opened.callback(self._rounds.close)
+            self._tidying = Tidying(
+                config,
+                self._map,
+                self._pending,
+                writer=self._writer,
+                commits=self._commits,
+                chain=self._chain,
+                lookup=self._lookup,
+                live=self.live,
+                trail=self._trail,
+                notices=self._notices,
+            )
+            self._closing = opened.pop_all()
+
+    def _new_reading(self, config: Config) -> Reading:
+        return Reading(
             config,
             self._chain,
             self._pending,
@@ -85,34 +155,32 @@ class Service:
             notices=self._notices,
             trail=self._trail,
         )
-        self._relays = Relays(*config.relay_limit) if config.relay_limit else None
-        self._lookup = Lookup(self._map, self._pending, time, self._map_trouble, self._rules())
-        self._live = Live(
+
+    def _new_lookup(self, config: Config) -> Lookup:
+        return Lookup(
+            self._map,
+            self._pending,
+            time,
+            self._notices.map_trouble,
+            self._rules(config),
+            drained=self._drained,
+        )
+
+    def _new_live(self, config: Config) -> Live:
+        return Live(
             config,
             self._map,
             reading=self._reading,
             counts=self._chain.counts,
             lookup=self._lookup,
             notices=self._notices,
-            shared=lambda: None if self._shared is None else self._shared.counts,
+            commits=self._commits,
+            latency=self._latency,
+            shared=lambda: self._hosts.counts,
         )
-        self._server = Server(
-            self._lookup.ask,
-            Answers(config.answer, config.trouble),
-            asides={live.NAME: self._live.answer},
-            allow_remote=config.allow_remote,
-            report=log.warning,
-        )
-        self._writer = Writer(self._map, self._server.wake)
-        self._commits = Commits(
-            self._map,
-            self._pending,
-            self._writer,
-            save=self._reading.save,
-            trouble=self._map_trouble,
-            notices=self._notices,
-        )
-        self._shared = sharing_of(
+
+    def _new_hosts(self, config: Config) -> Hosts:
+        return Hosts(
             config,
             self._map,
             self._pending,
@@ -120,48 +188,123 @@ class Service:
             lookup=self._lookup,
             policy=lambda: self._chain.policy,
             committing=self._commits.soon,
+            later=self._writer.call,
             notices=self._notices,
         )
-        self._waker = Waker(self._reading.files, self._log_changed, log.info)
-        self._holding = self._watch_sessions()
-        self._watched: set[int] = set()
-        self._round: Round | None = None
-        self._stopping = False
-        self._grown = self._looked = self._tidied = monotonic()
-        self._told = self._obeyed = 0
-        self._sharing_ended = True
 
-    def _watch_sessions(self) -> Holding | None:
-        """Who looks for sessions whose connection is gone."""
-        if self._config.witness == "off":
-            return None
-        return Holding(
-            Kernel(self._config.witness_ports),
-            lambda: self._map.sessions(time()),
-            self._server.wake,
-            self._notices,
+    def _new_rounds(self, config: Config) -> Rounds:
+        return Rounds(
+            self._server,
+            self._reading,
+            self._looks,
+            self._lookup,
+            Waits(config, self._lookup, self._notices),
+            settle=self._hosts.settle,
         )
 
-    def _rules(self) -> Rules:
-        """What becomes of lookups that find a grant."""
-        over = self._config.over_relay_limit
+    def _new_server(self, config: Config) -> Server:
+        return Server(
+            self._lookup.ask,
+            Answers(config.answer, config.trouble),
+            together=self._lookup,
+            asides={live.NAME: self._tell_live},
+            allow_remote=config.allow_remote,
+            latency=self._latency,
+            report=self._say_of_sockets,
+        )
+
+    def _say_of_sockets(self, text: str) -> None:
+        self._notices.note(text)
+        self._notices.told("sockets", text)
+
+    def _tell_live(self, key: bytes) -> bytes | None:
+        return self.live.answer(key)  # which is made after the server
+
+    # What the settings make of it
+
+    def _count_formats(self, loaded: Loaded) -> None:
+        for name in loaded.formats:
+            self._chain.counts.hits.setdefault(name, 0)
+
+    def _new_sessions(self, config: Config) -> Sessions:
+        return Sessions(config, self._map, self._pending, wake=self.wake, notices=self._notices)
+
+    def _rules(self, config: Config, relays: Relays | None = None) -> Rules:
+        """What becomes of lookups that find a grant; ``relays``: what was counted so far."""
+        if config.relay_limit and relays is None:
+            relays = Relays(*config.relay_limit)
         return Rules(
-            relays=self._relays,
-            limited=Verdict.UNKNOWN if over == "trouble" else Verdict.ABSENT,
+            relays=relays if config.relay_limit else None,
+            limited=Verdict.UNKNOWN if config.over_relay_limit == "trouble" else Verdict.ABSENT,
             tell_limited=self._limited,
-            shadow=self._config.shadow,
+            shadow=config.shadow,
             tell_shadow=lambda address, verdict: self._trail.shadowed(address, verdict, time()),
         )
 
-    def listen(self) -> list[str]:
-        """Bind the sockets; returns where they listen.  Raises :class:`ListenError`."""
-        bound = []
-        for where in self._config.listening():
-            bound.append(self._server.listen_tcp_table(where))
-            log.info("listening: tcp_table %s", bound[-1])
-        for where in self._config.socketmap:
-            bound.append(self._server.listen_socketmap(where))
-            log.info("listening: socketmap %s", bound[-1])
+    def _speak(self, config: Config) -> None:
+        answers = Answers(config.answer, config.trouble)
+        self._server.speak(answers, allow_remote=config.allow_remote)
+
+    @property
+    def between_rounds(self) -> bool:
+        """Whether no lookup waits for the logs, so that :meth:`change` may come."""
+        return self._rounds.current is None
+
+    def change(self, loaded: Loaded) -> list[str]:
+        """Go by other settings and patterns from now on; what of them only a restart changes.
+
+        Raises :class:`PbsWatchError` or :class:`OSError`: then all is as before.  No connection
+        and no lookup is lost, and every log is read on from where it was.
+        """
+        old, config = self._config, loaded.config
+        policy = config.policy()
+        with ExitStack() as undoing:
+            change_hosts = self._hosts.prepared(config)
+            sessions = self._sessions
+            if sessions.wanted != (config.witness, config.witness_ports):
+                sessions = self._new_sessions(config)
+                undoing.callback(sessions.close)
+            waits = self._rounds.waits
+            if waits.wanted != (config.miss_wait, config.witness_ports):
+                waits = Waits(config, self._lookup, self._notices)
+                undoing.callback(waits.close)
+            self._speak(config)
+            undoing.callback(self._speak, old)
+            undoing.callback(self._ports.close, self._ports.open_more(config))
+            self._looks.let_go()
+            self._reading.change(config)
+            undoing.pop_all()
+        self._ports.close_others(config)
+        if sessions is not self._sessions:
+            self._sessions.close()
+            self._sessions = sessions
+            sessions.begin()
+        if waits is not self._rounds.waits:
+            self._rounds.change(waits)
+        change_hosts()
+        self._looks.shared = self._hosts.shares
+        self._chain.scanner, self._chain.policy = loaded.scanner, policy
+        self._chain.standing = sessions.standing
+        self._count_formats(loaded)
+        same = config.relay_limit == old.relay_limit
+        self._lookup.rule(self._rules(config, self._lookup.rules.relays if same else None))
+        self._trail.form = None if config.audit == "off" else config.audit
+        if config.retention != old.retention:
+            self._writer.call(lambda: self._map.remember_for(config.retention))
+        self.live.config = self._tidying.config = self._config = config
+        self._looks.begin_anew()
+        self._commits.soon()
+        return [
+            f"{name}: takes a restart; until then all is as before"
+            for name in _RESTART
+            if getattr(config, name) != getattr(old, name)
+        ]
+
+    # The beginning
+
+    def listen(self, handed: Handed | None = None) -> list[str]:
+        """Listen where settings and supervisor say; where that is.  Raises ListenError."""
+        bound = self._ports.open(self._config, handed or Handed())
         try:
             self._server.listen_live(self._config.map / live.SOCKET)
         except ListenError as error:
@@ -172,150 +315,83 @@ class Service:
     def start(self) -> None:
         """Find the place in each log where reading goes on; raises :class:`MapError`."""
         self._reading.obey()
-        with self._map.reading() as tables:
-            self._told = last_told(tables)
+        self._tidying.begin(monotonic())
         self._reading.start(self._map.sources())
-        if self._holding is not None:
-            self._holding.begin()
-        if self._shared is not None:
-            self._shared.begin()
+        # At once: what is truncated before any of it was read cannot be told from a new file.
+        self._looks.soon()
+        self._sessions.begin()
+        self._hosts.begin()
 
-    def stop(self) -> None:
-        """End the loop soon; may be called from a signal handler."""
-        self._stopping = True
-        self._server.wake()
+    def take_over(self, connections: Connections) -> None:
+        """Go on with connections that were handed over."""
+        for connection, protocol in connections:
+            self._server.take_over(connection, protocol)
 
-    def run(self) -> None:
-        """Serve until :meth:`stop`, then read what the logs hold, commit and close."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
-        # What exists now stays: the collector need not look through it again and again.
-        gc.freeze()
-        log.info("ready")
-        try:
-            while not self._stopping:
-                self.turn()
-            self._finish()
-        finally:
-            self.close()
+    def hand_over(self) -> Connections:
+        """The connections at rest, which are the caller's from now on."""
+        return self._server.hand_over()
+
+    def hand_back(self) -> None:
+        """Leave the listening sockets that were handed over open, for whoever comes next."""
+        self._server.hand_back()
+
+    # The loop
 
     def turn(self, longest: float | None = None) -> None:
         """Do what is to be done now, after waiting for at most ``longest`` seconds for more."""
-        # Questions that arrive in this poll were looked up after all that has been read.
-        fresh = not self._server.waiting
         self._server.poll(self._timeout() if longest is None else longest)
         now = monotonic()
         self._commits.collect(now)
-        if self._server.waiting and self._round is None:
-            self._begin_round(now, fresh=fresh)
-        elif now - self._looked >= self._poll_after(now):
+        if self._server.waiting and self._rounds.current is None:
+            self._rounds.begin(now)
+        elif self._looks.due(now):
             self._reading.obey()  # lookups do so by themselves
-            self._look(now)
-        if self._reading.behind:
+            self._looks.look(now)
+            self._rounds.looked()
+        if grown := self._reading.behind:
             self._read(now)
-        if self._round is not None:
-            self._end_round(self._round)
-        if self._shared is not None:
-            self._shared.turn()
+        self._rounds.end()
+        self._rounds.wait_no_more(now, grown=grown)
+        self._hosts.turn()
         if self._map.broken:
             self._mend(now)
-        if self._holding is not None:
-            self._close_sessions()
-        if self._map.orders.version != self._obeyed:
-            self._tell_acts()
+        self._sessions.end(self._trail, self._commits)
         self._commits.begin(now)
-        self._tidy_when_due(now)
-
-    def _poll_after(self, now: float) -> float:
-        if self._shared is not None:
-            return POLL_SHARED
-        return POLL_IDLE if now - self._grown > IDLE_AFTER else POLL_BUSY
+        self._tidying.turn(now)
 
     def _timeout(self) -> float:
         """Seconds that may be waited for sockets."""
-        if self._server.waiting or self._reading.behind:
+        if self._server.waiting or self._reading.behind or self._sessions.waiting:
             return 0.0
-        if self._holding is not None and self._holding.waiting:
-            return 0.0
-        now = monotonic()
-        until = self._looked + self._poll_after(now)
-        if (due := self._commits.due) is not None:
-            until = min(until, due)
-        if self._shared is not None and (due := self._shared.due) is not None:
-            until = min(until, due)
-        return max(until - now, 0.0)
+        until = self._looks.next
+        for due in (self._commits.due, self._hosts.due):
+            if due is not None:
+                until = min(until, due)
+        return max(until - monotonic(), 0.0)
 
-    # The logs
-
-    def _look(self, now: float) -> None:
-        self._looked = now
-        if self._reading.look(now):
-            self._grown = now
-            self._waker.disarm()
-        elif now - self._grown > IDLE_AFTER:
-            self._waker.arm()
-        if self._round is not None:
-            self._round.seen(self._reading.waiting)
-        if self._reading.has_pipes:
-            self._watch_pipes()
-
-    def _look_soon(self) -> None:
-        """A pipe or a log has something to read."""
-        self._looked = 0.0
-
-    def _log_changed(self) -> None:
-        """Told by another thread; a look that goes on already sees what has changed."""
-        self._look_soon()
-        self._server.wake()
-
-    def _watch_pipes(self) -> None:
-        """Keep to the descriptors of the pipes, which change when journalctl is started again."""
-        wanted = self._reading.descriptors
-        if wanted != self._watched:
-            for descriptor in self._watched - wanted:
-                self._server.unwatch(descriptor)
-            for descriptor in wanted - self._watched:
-                self._server.watch(descriptor, self._look_soon)
-            self._watched = wanted
+    def _mend(self, now: float) -> None:
+        """Open a broken map again, while no thread of ours reads it."""
+        with ExitStack() as held:
+            if self._hosts.keep_off(held):
+                self._sessions.mend(self._commits, now)
 
     def _read(self, now: float) -> None:
-        if self._witness is not None:
-            self._witness.refresh()
-        self._reading.read(now, self._round)
+        self._sessions.refresh()
+        self._reading.read(now, self._rounds.current)
         self._commits.soon()
 
-    # Lookups
+    def _drained(self) -> bool:
+        """Whether all that the logs hold now has been read, so that a miss can be answered.
 
-    def _begin_round(self, now: float, *, fresh: bool) -> None:
-        questions = self._server.take_waiting()
-        self._look(now)
-        if self._reading.blind or self._reading.far_behind:
-            self._server.settle(questions, self._lookup.cannot_say)
-        elif self._reading.behind:
-            self._round = Round(questions, self._reading.waiting)
-        else:
-            self._settle(questions, fresh=fresh)
-
-    def _end_round(self, current: Round) -> None:
-        if current.over:
-            self._round = None
-            if self._reading.unsure:
-                self._server.settle(current.questions, self._lookup.cannot_say)
-            else:
-                self._settle(current.questions)
-            return
+        A few lines are read here; who waits for more, or for his login, waits for a round.
+        """
+        if self._rounds.current is not None or self._rounds.waits.may_keep or self._hosts.shares:
+            return False
         now = monotonic()
-        late = [*current.overdue(now), *overdue(self._server.waiting, now)]
-        self._server.settle(late, self._lookup.cannot_say)
-
-    def _settle(self, questions: list[Question], *, fresh: bool = False) -> None:
-        """Answer questions now that the logs are drained; what is not known here is asked for."""
-        if self._shared is not None:
-            self._shared.ask(questions)
-        else:
-            # Looked up a moment ago, and nothing has come since: no need to look again.
-            decide = self._lookup.absent if fresh else self._lookup.decide
-            self._server.settle(questions, decide)
+        self._looks.look(now)
+        if 0 < sum(self._reading.waiting.values()) <= AT_ONCE:
+            self._read(now)
+        return not (self._reading.waiting or self._reading.unsure)
 
     def _limited(self, address: bytes, user: bytes) -> None:
         """A user relays more than he may."""
@@ -326,111 +402,33 @@ class Service:
         )
         self._commits.soon()
 
-    # The kernel
-
-    def _close_sessions(self) -> None:
-        """End the sessions whose connection is gone, unless they began anew meanwhile."""
-        for gone in self._holding.gone() if self._holding is not None else ():
-            if gone.key in self._pending.sessions(gone.address):
-                continue
-            try:
-                if self._map.session(gone.address, gone.key) != gone.hold:
-                    continue
-            except MapError as error:
-                self._map_trouble(error)
-                continue
-            self._pending.making.session(gone.address, gone.key, None)
-            self._trail.gone(gone, time())
-            self._commits.soon()
-
-    # The map
-
-    def _map_trouble(self, error: MapError) -> None:
-        """The map cannot be read: said once a minute at most, however many lookups meet it."""
-        self._notices.warn("map", str(error), level=logging.ERROR)
-
-    def _mend(self, now: float) -> None:
-        """Open a broken map again, while no other thread reads it."""
-        with ExitStack() as held:
-            for thread in (self._holding, self._shared):
-                if thread is not None:
-                    if not thread.reading.acquire(blocking=False):
-                        return
-                    held.callback(thread.reading.release)
-            self._commits.mend(now)
-
-    def _tidy_when_due(self, now: float) -> None:
-        self._trail.over(self._writer.over())
-        if now - self._tidied >= TIDY_EVERY:
-            self._tidied = now
-            self._writer.tidy(time())
-            self._tell_acts()
-            if self._relays is not None:
-                self._relays.tidy(time())
-            self._lookup.asked.forget_before(time() - self._config.retention)
-            if self._config.never:
-                # The host's own addresses and its gateway may have changed.
-                self._refresh_policy()
-
-    def _refresh_policy(self) -> None:
-        try:
-            self._chain.policy = self._config.policy()
-        except (OSError, ValueError, IndexError) as error:
-            # No descriptor left, mostly: the addresses of a moment ago are as good.
-            self._notices.warn("policy", f"never: own and gateway cannot be looked up ({error})")
-
-    def _tell_acts(self) -> None:
-        """Add to the audit trail what the operator has done meanwhile."""
-        self._obeyed = self._map.orders.version
-        try:
-            with self._map.reading() as tables:
-                acts = acts_after(tables, self._told)
-        except MapError as error:
-            self._map_trouble(error)
-            return
-        if acts:
-            self._trail.acts(acts)
-            self._told = self._pending.making.told = acts[-1].number
-            if any(act.what == "forget" for act in acts):
-                self._lookup.asked.forget()
-                if self._relays is not None:
-                    self._relays.forget()
-            self._commits.soon()
-
     # The end
 
-    def _finish(self) -> None:
-        """Read on to where the logs end now, for a second at most, and commit."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
+    def finish(self) -> None:
+        """Answer what was asked, read on to where the logs end now, and commit.
+
+        The first two take a second at most, the last as long as the disk does (10 s at most).
+        """
         deadline = monotonic() + 1.0
-        self._look(monotonic())
+        self._looks.look(monotonic())
+        self._rounds.looked()
         while self._reading.behind and monotonic() < deadline:
             self._read(monotonic())
+        while not self._server.at_rest and (left := deadline - monotonic()) > 0:
+            self.turn(min(self._timeout(), left))
         self._commits.finish()
 
     def close(self) -> None:
         """Close everything, whatever becomes of one of it."""
-        with ExitStack() as closing:
-            closing.callback(self._owner.release)
-            closing.callback(self._close_map)
-            closing.callback(self._reading.close)
-            closing.callback(self._server.close)
-            closing.callback(self._writer.close)
-            if self._shared is not None:
-                closing.callback(self._end_sharing)
-            closing.callback(self._waker.close)
-            if self._holding is not None:
-                closing.callback(self._holding.close)
-            if self._witness is not None:
-                closing.callback(self._witness.close)
+        self._closing.close()
 
-    def _end_sharing(self) -> None:
-        self._sharing_ended = self._shared is None or self._shared.close()
+    def _close_sessions(self) -> None:
+        self._sessions.close()  # those that the settings have made last
 
     def _close_map(self) -> None:
         # Or it would be pulled away from under a thread.
-        if not self._writer.stuck and self._sharing_ended:
+        writer, hosts = getattr(self, "_writer", None), getattr(self, "_hosts", None)
+        if (writer is None or not writer.stuck) and (hosts is None or hosts.ended):
             self._map.close()
 
 
@@ -440,4 +438,12 @@ def _opened(config: Config) -> Map:
     if grants.upgraded_from is not None:
         was, now = grants.upgraded_from, SCHEMA.decode()
         log.warning("%s: the map had schema %s, upgraded to %s", config.map, was, now)
+    try:
+        if config.fold_users:
+            hand.fold_orders(grants)
+        if orders := adopt(grants, time()):
+            log.warning("%s: a new map; %d orders taken over from their copy", config.map, orders)
+    except MapError:
+        grants.close()
+        raise
     return grants

@@ -6,18 +6,19 @@ One line for each event, in the log of the process (standard error), where ``aud
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import time
 
 from pbs_watch.answer.verdict import Verdict
 from pbs_watch.audit import Form, line
+from pbs_watch.escape import shown
 from pbs_watch.grants.acts import Act
 from pbs_watch.grants.events import Event
 from pbs_watch.grants.policy import Policy
 from pbs_watch.grants.rows import unpack_grant, unpack_time
 from pbs_watch.grants.screens import ALARM
 from pbs_watch.grants.sweep import Over
-from pbs_watch.notices import Notices
+from pbs_watch.notices import Notices, Seldom
 from pbs_watch.witness import Gone
 
 trail = logging.getLogger("pbs_watch.audit")
@@ -36,10 +37,14 @@ class Trail:
     """Writes the audit trail in one form, or not at all (``None``)."""
 
     def __init__(self, form: Form | None, notices: Notices) -> None:
-        self._form = form
-        self.written = form is not None
-        """Whether there is a trail."""
+        self.form = form
         self._notices = notices
+        self._limits = Seldom()
+
+    @property
+    def written(self) -> bool:
+        """Whether there is a trail."""
+        return self.form is not None
 
     def judged(self, source: str, policy: Policy, event: Event, verdict: str) -> None:
         """A login or an end of ``source`` was judged; the verdict as told by the judge."""
@@ -48,8 +53,10 @@ class Trail:
         if verdict.startswith(ALARM):
             word = "alarm"
             self._warn(reason, event)
-        if self._form is None:
+        if self.form is None:
             return
+        now = time()
+        until = policy.until(event, now) if word in {"granted", "ended"} else 0.0
         self._write(
             word,
             event.time,
@@ -57,21 +64,20 @@ class Trail:
             user=event.user,
             service=event.service,
             host=event.host or None,
-            until=min(event.time, time()) + policy.window_of(event) if word == "granted" else None,
+            # An end that proves a login grants, most often; a login grants at least by its session.
+            until=until if word == "granted" or until > now else None,
             reason=reason if word in {"refused", "alarm"} else None,
             source=source,
             offset=event.offset,
         )
 
     def _warn(self, reason: str, event: Event) -> None:
-        text = _ALARMS[reason].format(
-            address=event.address.decode(), user=ascii(event.user.decode("utf-8", "replace"))
-        )
+        text = _ALARMS[reason].format(address=event.address.decode(), user=f"'{shown(event.user)}'")
         self._notices.warn(f"alarm {reason}", text)
 
     def over(self, grants: Iterable[Over]) -> None:
         """Grants ended: their windows were over, and no session held their addresses."""
-        if self._form is None:
+        if self.form is None:
             return
         for one in grants:
             grant = unpack_grant(one.grant)
@@ -84,19 +90,21 @@ class Trail:
                 login=grant.login,
             )
 
-    def acts(self, acts: Iterable[Act]) -> None:
+    def acts(self, acts: Sequence[Act]) -> None:
         """The operator did something by hand."""
-        if self._form is None:
+        if any(act.what == "forget" for act in acts):
+            self._limits = Seldom()
+        if self.form is None:
             return
         for act in acts:
             word = _DONE.get(act.what, act.what)
-            self._write(
-                word, act.time, on=act.on or None, by=act.by, until=act.until, note=act.note or None
-            )
+            fields = {"on": act.on or None, "by": act.by, "until": act.until}
+            said = line(self.form, word, act.time, **fields, note=act.note or None)
+            trail.info("%s", said, extra={"act": True})  # which is not dropped with the others
 
     def gone(self, gone: Gone, now: float) -> None:
         """The kernel knows the connection of an open session no more."""
-        if self._form is not None:
+        if self.form is not None:
             self._write(
                 "ended",
                 now,
@@ -107,21 +115,22 @@ class Trail:
             )
 
     def limited(self, address: bytes, user: bytes, now: float) -> None:
-        """A lookup would have permitted but for the relay limit."""
+        """A lookup would have permitted but for the relay limit: told once a minute of a user."""
         self._notices.warn(
             "limit",
-            f"{user.decode('utf-8', 'replace')!a} relays more than relay_limit allows, "
-            f"now from {address.decode()}",
+            f"'{shown(user)}' relays more than relay_limit allows, now from {address.decode()}",
         )
-        if self._form is not None:
-            self._write("refused", now, address=address, user=user, reason="relay_limit")
+        if self.form is not None and (times := self._limits.due(user)):
+            self._write(
+                "refused", now, address=address, user=user, reason="relay_limit", times=str(times)
+            )
 
     def shadowed(self, address: bytes, verdict: Verdict, now: float) -> None:
         """A lookup was answered "no" because of ``shadow``."""
         self._write("shadow", now, address=address, answer=verdict.value)
 
     def _write(self, event: str, when: float, **fields: bytes | str | float | None) -> None:
-        trail.info("%s", line(self._form or "text", event, when, **fields))
+        trail.info("%s", line(self.form or "text", event, when, **fields))
 
 
 _DONE = {

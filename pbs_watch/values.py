@@ -19,8 +19,8 @@ from pbs_watch.grants.address import network
 _MOST = 1000
 """Users of an address, or addresses of a user, that are counted: each login counts them anew."""
 
-_LONGEST_WAIT = 0.4
-"""Seconds: two of them, and draining the log, must fit into the second of an answer."""
+_LONGEST_WAIT = 0.8
+"""Seconds: of the 0.9 that a question may wait, some are left for reading the log."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -212,6 +212,12 @@ def _rate(value: object) -> tuple[int, float] | None:
     return int(number), _duration(length)
 
 
+def _miss_wait(value: object) -> float:
+    """How long a miss waits for its login: an answer has to come within a second."""
+    text = _text(value)
+    return 0.0 if text == "none" else _wait(text, "0.2s, or none")
+
+
 def _shared(value: object) -> str:
     from pbs_watch.shared.where import check  # noqa: PLC0415 - as for _answer()
 
@@ -219,16 +225,44 @@ def _shared(value: object) -> str:
     return "" if text == "none" else check(text)
 
 
-def _wait(value: object) -> float:
-    """A duration of less than a second: Postfix gets an answer within one."""
-    length = seconds(_text(value))
+def _short_wait(value: object) -> float:
+    """How long the engine is waited for."""
+    return _wait(_text(value), "50ms")
+
+
+def _wait(text: str, like: str) -> float:
+    length = seconds(text)
     if length > _LONGEST_WAIT:
-        raise UsageError(f"{value!r} is longer than 400ms, and lookups are answered within 1s")
+        raise UsageError(
+            f"{text!r} is longer than {_LONGEST_WAIT:g}s, though an answer has to come within a "
+            f"second; write one like {like}"
+        )
     return length
 
 
 def _retention(value: object) -> float:
     return seconds(_text(value))
+
+
+def _metrics(value: object) -> str | None:
+    """``ADDRESS:PORT``, or ``off``."""
+    from pbs_watch.answer import listen  # noqa: PLC0415
+
+    text = _text(value)
+    if text == "off":
+        return None
+    listen.parse_tcp(text)
+    return text
+
+
+def _metrics_file(value: object) -> Path | None:
+    """The path of a file, as the textfile collector takes it, or ``off``."""
+    path = _path(value)
+    if path == Path("off"):
+        return None
+    if path.suffix != ".prom" or not path.is_absolute():
+        raise UsageError(f"{str(path)!r} is no absolute path that ends in .prom, nor off")
+    return path
 
 
 def _zone(value: object) -> tzinfo | None:
@@ -281,6 +315,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "never": _never,
     "only": _only,
     "ignore_users": _users,
+    "fold_users": _flag,
     "max_users_per_address": _limit,
     "max_addresses_per_user": _limit,
     "over_limit": _choice("alarm", "refuse"),
@@ -288,6 +323,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "over_relay_limit": _choice("trouble", "no"),
     "witness": _choice("off", "hold", "alarm", "require"),
     "witness_ports": _ports,
+    "miss_wait": _miss_wait,
     "shadow": _flag,
     "hosts": _hosts,
     "journal_trust": _cleared,
@@ -298,14 +334,16 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "allow_remote": _flag,
     "retention": _retention,
     "audit": _choice("off", "text", "json"),
+    "metrics": _metrics,
+    "metrics_file": _metrics_file,
     "shared": _shared,
     "shared_host": _utf8,
     "shared_password_file": _path,
     "shared_ca_file": _path,
     "shared_cert_file": _path,
     "shared_key_file": _path,
-    "shared_deadline": _wait,
-    "shared_linger": _wait,
+    "shared_deadline": _short_wait,
+    "shared_linger": _short_wait,
     "shared_trouble": _choice("trouble", "no"),
     "shared_layout": _choice("own", "authpfix"),
     "shared_table": _utf8,

@@ -58,7 +58,9 @@ class Witness:
                 self._notices.warn("witness", str(error))
         if self._seen is None:
             return self._believed
-        return (address, port) in self._seen.known if port else address in self._addresses
+        if not port.isdigit():
+            return address in self._addresses
+        return (address, port) in self._seen.known
 
     def close(self) -> None:
         """Ask no more."""
@@ -185,5 +187,5 @@ def missing(
     return {
         (address, key): hold
         for (address, key), hold in sessions.items()
-        if (address, key.port) not in remotes
+        if (address, key.port if key.port.isdigit() else b"") not in remotes
     }

@@ -125,9 +125,14 @@ def refused_to_nobody(*words: str, path: Path, closed: str) -> str:
 class Process:
     """A ``run`` or ``replay --serve`` that was started; what it said so far is ``said``."""
 
-    def __init__(self, words: Sequence[str | Path], stdin: int = subprocess.DEVNULL) -> None:
+    def __init__(
+        self,
+        words: Sequence[str | Path],
+        stdin: int = subprocess.DEVNULL,
+        program: Sequence[str] | None = None,
+    ) -> None:
         self._process = subprocess.Popen(
-            [*PROGRAM, *words],
+            [*(PROGRAM if program is None else program), *words],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,8 +9,8 @@ from pathlib import Path
 from pbs_watch.answer.socketmap import netstring
 from pbs_watch.errors import PbsWatchError
 
-_PATIENCE = 5.0
-"""Seconds for an answer, which takes the daemon milliseconds."""
+PATIENCE = 5.0
+"""Seconds for an answer, which takes the daemon milliseconds, on a busy machine more."""
 
 _LONGEST = 1 << 20
 """Bytes of an answer: the state of a hundred sources."""
@@ -20,13 +20,13 @@ class NobodyAnswersError(PbsWatchError):
     """No daemon listens there, or this user may not ask it."""
 
 
-def ask(path: Path, name: bytes, key: bytes) -> bytes | None:
-    """What the map ``name`` has for ``key``; ``None``: nothing.
+def ask(path: Path, name: bytes, key: bytes, *, patience: float = PATIENCE) -> bytes | None:
+    """What the map ``name`` has for ``key``; ``None``: nothing.  ``patience``: in seconds.
 
     Raises :class:`NobodyAnswersError`.  The path may be longer than a socket's address can be.
     """
     try:
-        return _parse(path, _exchange(path, netstring(name + b" " + key)))
+        return _parse(path, _exchange(path, netstring(name + b" " + key), patience))
     except OSError as error:
         raise NobodyAnswersError(
             f"{path}: no running daemon answers ({error.strerror or error}); start it, or name its "
@@ -34,11 +34,11 @@ def ask(path: Path, name: bytes, key: bytes) -> bytes | None:
         ) from None
 
 
-def _exchange(path: Path, request: bytes) -> bytes:
+def _exchange(path: Path, request: bytes, patience: float) -> bytes:
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(_PATIENCE)
+            client.settimeout(patience)
             client.connect(f"/proc/self/fd/{directory}/{path.name}")
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)

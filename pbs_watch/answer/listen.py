@@ -67,6 +67,14 @@ def _parse_unix(where: str) -> Path:
     return path
 
 
+def canonical(where: str) -> str:
+    """The one way to write an address, for comparing; raises ListenError."""
+    if where.startswith(UNIX):
+        return UNIX + os.path.normpath(_parse_unix(where))
+    address, port = parse_tcp(where)
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
 def tcp(where: str, *, allow_remote: bool) -> socket.socket:
     """A socket that listens on ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``; port 0 means any."""
     address, number = parse_tcp(where)

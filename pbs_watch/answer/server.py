@@ -6,8 +6,10 @@ Promises (design.md, "Answering")
     become questions, which the owner settles by the round.
 
 On trouble
-    An error of one connection ends that connection and no other.  Where no file descriptor is left,
-    new connections wait in the kernel's queue and are accepted a moment later.  A client that does
+    An error of one connection ends that connection and no other.  Where few file descriptors are
+    left, new connections wait in the kernel's queue until others end: anybody on this host can open
+    any number, and the logs and the map need some.  The live socket, which is for the daemon's own
+    group, is served out of those.  A client that does
     not read its replies is not read from; it costs a turn's replies and nothing else.
 
 The owner's loop::
@@ -28,9 +30,8 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from socket import MSG_NOSIGNAL
@@ -39,7 +40,9 @@ from time import monotonic
 from typing import Literal
 
 from pbs_watch.answer import listen
-from pbs_watch.answer.conversation import Conversation, Lookup
+from pbs_watch.answer.conversation import Conversation, Lookup, Together
+from pbs_watch.answer.latency import Latency
+from pbs_watch.answer.listeners import Listeners
 from pbs_watch.answer.socketmap import Aside, Socketmap
 from pbs_watch.answer.tcp_table import TcpTable
 from pbs_watch.answer.verdict import Verdict
@@ -47,17 +50,15 @@ from pbs_watch.answer.wire import Answers, Wire
 
 Protocol = Literal["tcp_table", "socketmap"]
 
-# Bytes read at once.  A request is below 100; Python allocates the whole size for each read.
-_READ_SIZE = 8192
+# Bytes read at once.  A request is below 100; Python allocates the whole size for each read, and up
+# to 512 bytes from its own stock, which is faster.
+_READ_SIZE = 448
 
 # Connections served in one poll: with a whole turn for each some 50 ms of work.
 _BATCH = 128
 
-# Connections accepted in one poll: those that are open do not wait for a flood of new ones.
-_ACCEPT_BATCH = 256
-
-# Seconds without accepting after an error: a lookup is to be answered within a second.
-_ACCEPT_PAUSE = 0.1
+# Descriptors that connections leave to others: a log, its compressed siblings, the map, commands.
+_RESERVE = 64
 
 # Bytes discarded after the last reply.  A socket closed with unread bytes resets the connection,
 # and the client would lose the reply that tells it why.
@@ -74,6 +75,13 @@ class Connection:
     unsent: bytes = b""
     events: int = EPOLLIN
     discarded: int = 0
+    receive: Callable[[int], bytes] = field(init=False)
+    send: Callable[[bytes, int], int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Found once, not with each request.
+        self.receive = self.socket.recv
+        self.send = self.socket.send
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +96,16 @@ class Question:
     connection: Connection = field(repr=False)
 
 
+class _Apart:
+    """Each lookup is made for itself."""
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 def _silent(_text: str) -> None:
     """Reports nothing."""
 
@@ -96,11 +114,12 @@ class Server:
     """Listening sockets, connections and questions.
 
     ``lookup`` says what is known about a key at once, or None: the question waits.  It must not
-    raise.  ``asides`` answer other socketmap names where :meth:`listen_live` listens, and only
-    there: they show the daemon's state, user names too.  ``report`` gets one line for the log when
-    something is wrong with the sockets, and when it is well again.  ``unix_mode``: permissions of
-    socket files; Postfix connects as another user.  The soft limit of open files is raised to the
-    hard one.
+    raise.  ``together`` is told which lookups have arrived together.  ``asides`` answer other
+    socketmap names where :meth:`listen_live` listens, and only there: they show the daemon's state,
+    user names too.  ``report`` gets one line for the log when something is wrong with the sockets,
+    and when it is well again.  ``unix_mode``: permissions of socket files; Postfix connects as
+    another user.  ``latency`` is told how long each lookup took.  The soft limit of open files is
+    raised to the hard one.
     """
 
     def __init__(
@@ -108,28 +127,37 @@ class Server:
         lookup: Lookup,
         answers: Answers,
         *,
+        together: Together | None = None,
         asides: Mapping[bytes, Aside] | None = None,
         allow_remote: bool = False,
         unix_mode: int = 0o666,
+        latency: Latency | None = None,
         report: Callable[[str], None] = _silent,
     ) -> None:
         self.waiting: list[Question] = []
-        self._lookup = lookup
+        self._ask = lookup
+        self._latency = latency
+        self._answered = 0
+        self._lookup = lookup if latency is None else self._counted
+        self._together = together or _Apart()
         self._tcp_table = TcpTable(answers)
         self._socketmap = Socketmap(answers, {})
         self._live = Socketmap(answers, asides or {})
         self._allow_remote = allow_remote
         self._unix_mode = unix_mode
-        self._report = report
         self._connections: dict[int, Connection] = {}
         self._watched: dict[int, Callable[[], None]] = {}
-        self._listeners: list[socket.socket] = []
-        self._socket_files: list[Path] = []
-        self._accept_again: float | None = None
-        self._accept_failed = False
-        _raise_file_limit()
+        limit = _raised_file_limit()
         self._now = monotonic()
         self._epoll = epoll()
+        self._listeners = Listeners(
+            self._epoll,
+            self._watched,
+            self._talk,
+            connections=self._connections.__len__,
+            most=limit - min(_RESERVE, limit // 4),
+            report=report,
+        )
         # Reentrant: a signal handler may wake while the thread it interrupts does.
         self._closing = RLock()
         self._closed = False
@@ -140,25 +168,27 @@ class Server:
 
     def listen_tcp_table(self, where: str) -> str:
         """Listen on ``ADDRESS:PORT``; the address with the port that was bound. ListenError."""
-        return self._serve(listen.tcp(where, allow_remote=self._allow_remote), "tcp_table")
+        listener = listen.tcp(where, allow_remote=self._allow_remote)
+        return self._listeners.serve(listener, self._tcp_table)
 
     def listen_socketmap(self, where: str) -> str:
         """Listen on ``ADDRESS:PORT`` or ``unix:/PATH``; the address as bound. ListenError."""
         if not where.startswith(listen.UNIX):
-            return self._serve(listen.tcp(where, allow_remote=self._allow_remote), "socketmap")
+            listener = listen.tcp(where, allow_remote=self._allow_remote)
+            return self._listeners.serve(listener, self._socketmap)
         listener = listen.unix(where, self._unix_mode)
-        self._socket_files.append(Path(listener.getsockname()))
-        return self._serve(listener, "socketmap")
+        return self._listeners.serve(listener, self._socketmap, Path(listener.getsockname()))
+
+    def stop_listening(self, where: str) -> None:
+        """Listen there no more; ``where`` as it was returned.  Open connections stay."""
+        self._listeners.stop(where)
 
     def listen_live(self, path: Path) -> None:
         """Listen on a socket for the daemon's own group, which may see its state.  ListenError.
 
         The path may be longer than a socket's address can be.
         """
-        listener = listen.beside(path, 0o660)
-        self._socket_files.append(path)
-        self._listeners.append(listener)
-        self.watch(listener.fileno(), partial(self._accept, listener, self._live))
+        self._listeners.serve(listen.beside(path, 0o660), self._live, path, reserved=True)
 
     def adopt(self, listener: socket.socket, protocol: Protocol) -> str:
         """Serve a listening socket that was handed over, and own it; its address.
@@ -166,13 +196,49 @@ class Server:
         Raises ListenError where it is not loopback and must be; the socket is then the caller's.
         """
         listen.adopt(listener, allow_remote=self._allow_remote)
-        return self._serve(listener, protocol)
+        return self._listeners.adopt(listener, self._wire(protocol))
 
-    def _serve(self, listener: socket.socket, protocol: Protocol) -> str:
-        wire: Wire = self._socketmap if protocol == "socketmap" else self._tcp_table
-        self._listeners.append(listener)
-        self.watch(listener.fileno(), partial(self._accept, listener, wire))
-        return listen.address(listener)
+    def hand_back(self) -> list[tuple[socket.socket, Protocol]]:
+        """The listening sockets that were adopted, served no more and the caller's from now on."""
+        return [(one, self._protocol(wire)) for one, wire in self._listeners.hand_back()]
+
+    def take_over(self, connection: socket.socket, protocol: Protocol) -> None:
+        """Go on with an open connection that was handed over at rest, and own it."""
+        self._talk(connection, self._wire(protocol))
+
+    def hand_over(self) -> list[tuple[socket.socket, Protocol]]:
+        """The connections at rest, which are served no more and are the caller's from now on.
+
+        Those with a question, or a reply on its way, stay.
+        """
+        found: list[tuple[socket.socket, Protocol]] = []
+        for fd, connection in list(self._connections.items()):
+            wire = connection.conversation.wire
+            if wire is self._live or connection.unsent or not connection.conversation.idle:
+                continue
+            del self._connections[fd]
+            self._epoll.unregister(fd)
+            found.append((connection.socket, self._protocol(wire)))
+        return found
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every request that arrived has its reply, as far as the clients read them."""
+        return not self.waiting and not any(
+            one.question is not None or one.conversation.more for one in self._connections.values()
+        )
+
+    def speak(self, answers: Answers, *, allow_remote: bool) -> None:
+        """Answer with other words from now on, on open connections too."""
+        self._tcp_table.replies = TcpTable(answers).replies
+        self._socketmap.replies = self._live.replies = Socketmap(answers, {}).replies
+        self._allow_remote = allow_remote
+
+    def _wire(self, protocol: Protocol) -> Wire:
+        return self._socketmap if protocol == "socketmap" else self._tcp_table
+
+    def _protocol(self, wire: Wire) -> Protocol:
+        return "socketmap" if wire is self._socketmap else "tcp_table"
 
     @property
     def connections(self) -> int:
@@ -183,37 +249,51 @@ class Server:
 
     def poll(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds (None: for ever), then do all I/O that is ready."""
-        if self._accept_again is not None:
-            timeout = self._accept_after_pause(self._accept_again, timeout)
-        ready = self._epoll.poll(timeout, _BATCH)
+        ready = self._epoll.poll(self._listeners.wait(timeout), _BATCH)
         self._now = monotonic()
-        heard, others = [], []
+        heard: list[tuple[Connection, bytes]] = []
+        others = []
         for fd, events in ready:
             connection = self._connections.get(fd)
             if connection is None:
                 others.append(fd)
             elif events == EPOLLIN and connection.question is None:
-                if self._read(connection):
-                    heard.append(connection)
+                if data := self._read(connection):
+                    heard.append((connection, data))
             elif events & (EPOLLERR | EPOLLHUP):
                 self._drop(connection)
             elif events & EPOLLOUT:
                 # The client reads: send what is left or, when nothing is, take the next turn.
-                connection.unsent = connection.unsent or connection.conversation.resume()
-                heard.append(connection)
+                heard.append((connection, b""))
             else:
                 # Not read until the question is settled.  So a client that sends its requests and
                 # shuts down its side still gets every reply: the end is read after the requests.
                 self._wait_for(connection, 0)
-        # Read all, then send all: sending wakes the clients, which then find more to do at once.
-        # Measured: half again as many lookups/s as sending after each read.
-        for connection in heard:
-            self._say(connection)
+        if heard:
+            self._answer(heard)
+        self._time()
         # After the connections: an accepted one may get the number of one that was just closed.
         for fd in others:
             callback = self._watched.get(fd)
             if callback is not None:
                 callback()
+
+    def _answer(self, heard: Sequence[tuple[Connection, bytes]]) -> None:
+        """Answer what connections have said; nothing: they can be written to again."""
+        # Read all, look up all, then send all: sending wakes the clients, which then find more to
+        # do at once.  Measured: half again as many lookups/s as sending after each read.
+        self._together.begin()
+        try:
+            for connection, data in heard:
+                # Nothing is read before everything is sent, so nothing is overwritten here.
+                if data:
+                    connection.unsent = connection.conversation.hear(data)
+                elif not connection.unsent:
+                    connection.unsent = connection.conversation.resume()
+        finally:
+            self._together.end()
+        for connection, _ in heard:
+            self._say(connection)
 
     def wake(self) -> None:
         """End the poll that waits, or the next one.  For other threads and signal handlers.
@@ -241,13 +321,7 @@ class Server:
         """Close everything and remove the socket files."""
         for connection in list(self._connections.values()):
             self._drop(connection)
-        for listener in self._listeners:
-            listener.close()
-        for path in self._socket_files:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                self._report(f"{path}: cannot be removed ({error.strerror}); remove it")
+        self._listeners.close()
         self._epoll.close()
         with self._closing:
             self._closed = True
@@ -267,94 +341,86 @@ class Server:
         wait too long may be settled before their round ends.
         """
         self._now = monotonic()
-        for question in questions:
-            connection = question.connection
-            if connection.question is question:
-                connection.question = None
-                connection.unsent += connection.conversation.settle(decide(question.key))
-                self._say(connection)
+        answered = []
+        self._together.begin()
+        try:
+            for question in questions:
+                connection = question.connection
+                if connection.question is question:
+                    connection.question = None
+                    if self._latency is not None:
+                        self._latency.observe(self._now - question.arrived)
+                    connection.unsent += connection.conversation.settle(decide(question.key))
+                    answered.append(connection)
+        finally:
+            self._together.end()
+        for connection in answered:
+            self._say(connection)
+        self._time()
+
+    def _counted(self, key: bytes) -> Verdict | None:
+        """As the lookup does; a question's time ends when it is settled."""
+        verdict = self._ask(key)
+        if verdict is not None:
+            self._answered += 1
+        return verdict
+
+    def _time(self) -> None:
+        """All that was answered in this turn has taken as long as the turn, sending included."""
+        if self._answered and self._latency is not None:
+            self._latency.observe(monotonic() - self._now, self._answered)
+            self._answered = 0
 
     # Connections
 
-    def _accept(self, listener: socket.socket, wire: Wire) -> None:
-        for _ in range(_ACCEPT_BATCH):
-            try:
-                accepted, _peer = listener.accept()
-            except BlockingIOError:
-                if self._accept_failed:
-                    self._accept_failed = False
-                    self._report("accepting connections again")
-                return
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                self._pause_accepting(error)
-                return
-            accepted.settimeout(0)
-            fd = accepted.fileno()
-            self._connections[fd] = Connection(accepted, Conversation(wire, self._lookup))
-            self._epoll.register(fd, EPOLLIN)
+    def _talk(self, connection: socket.socket, wire: Wire) -> None:
+        connection.settimeout(0)
+        fd = connection.fileno()
+        self._connections[fd] = Connection(connection, Conversation(wire, self._lookup))
+        self._epoll.register(fd, EPOLLIN)
 
-    def _pause_accepting(self, error: OSError) -> None:
-        """Let new connections wait in the kernel's queue: with EMFILE, epoll would spin."""
-        if not self._accept_failed:
-            self._accept_failed = True
-            self._report(
-                f"cannot accept connections: {error.strerror}; {len(self._connections)} are open, "
-                "raise LimitNOFILE if that is too few"
-            )
-        for listener in self._listeners:
-            self._epoll.modify(listener.fileno(), 0)
-        self._accept_again = self._now + _ACCEPT_PAUSE
-
-    def _accept_after_pause(self, when: float, timeout: float | None) -> float | None:
-        """Accept again if it is time; how long poll may wait if not."""
-        left = when - monotonic()
-        if left > 0:
-            return left if timeout is None else min(timeout, left)
-        self._accept_again = None
-        for listener in self._listeners:
-            self._epoll.modify(listener.fileno(), EPOLLIN)
-        return timeout
-
-    def _read(self, connection: Connection) -> bool:
-        """Take in what arrived; False: nothing did, or the connection is gone."""
+    def _read(self, connection: Connection) -> bytes:
+        """What arrived and is to be answered; empty: nothing, or the connection is gone."""
         try:
-            data = connection.socket.recv(_READ_SIZE)
+            data = connection.receive(_READ_SIZE)
         except BlockingIOError:
-            return False
+            return b""
         except OSError:
             data = b""
-        conversation = connection.conversation
-        if conversation.over:
-            connection.discarded += len(data)
-        if not data or connection.discarded > _DISCARD_LIMIT:
+        if not data:
             self._drop(connection)
-            return False
-        # Nothing is read before everything is sent, so nothing is overwritten here.
-        connection.unsent = conversation.hear(data)
-        return True
+        elif connection.conversation.over:
+            connection.discarded += len(data)
+            if connection.discarded > _DISCARD_LIMIT:
+                self._drop(connection)
+            return b""
+        return data
 
     def _say(self, connection: Connection) -> None:
         """Send the replies, then note the question, or the end, that came after them."""
-        if unsent := connection.unsent:
+        unsent = connection.unsent
+        conversation = connection.conversation
+        if unsent:
             try:
-                sent = connection.socket.send(unsent, MSG_NOSIGNAL)
+                sent = connection.send(unsent, MSG_NOSIGNAL)
             except BlockingIOError:
                 sent = 0
             except OSError:
                 self._drop(connection)
                 return
-            connection.unsent = unsent[sent:]
-        conversation = connection.conversation
+            connection.unsent = unsent = unsent[sent:]
+        if conversation.idle and not unsent:
+            if connection.events != EPOLLIN:
+                self._wait_for(connection, EPOLLIN)
+            return
         if conversation.question is not None and connection.question is None:
             question = Question(conversation.question, self._now, connection)
             connection.question = question
             self.waiting.append(question)
-        elif conversation.over and not connection.unsent:
+        elif conversation.over and not unsent:
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_WR)
-        events = EPOLLOUT if connection.unsent or conversation.more else EPOLLIN
+        events = EPOLLOUT if unsent or conversation.more else EPOLLIN
         if events != connection.events:
             self._wait_for(connection, events)
 
@@ -370,7 +436,10 @@ class Server:
         connection.socket.close()
 
 
-def _raise_file_limit() -> None:
+def _raised_file_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with contextlib.suppress(OSError):  # a service manager may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30

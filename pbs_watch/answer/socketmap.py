@@ -26,6 +26,7 @@ REQUEST_LIMIT = 10_000
 """Bytes of the longest query, the netstring's length and comma not counted (socketmap_table(5))."""
 
 _LENGTH = re.compile(rb"(0|[1-9][0-9]{0,4}+):")
+_SINGLE = re.compile(rb"([1-9][0-9]?):relay ([^,]++),")
 _BEGINNING = re.compile(rb"(?:0|[1-9][0-9]{0,4}+)?")
 
 
@@ -56,6 +57,13 @@ class Socketmap:
                 b"OK " + deferral.encode() if deferral else b"TEMP " + answers.reason.encode()
             ),
         )
+
+    def single(self, data: bytes) -> bytes | None:
+        """The key of a request to the map: see :class:`~pbs_watch.answer.wire.Wire`."""
+        asked = _SINGLE.fullmatch(data)
+        if asked is None or int(asked[1]) != len(b"relay ") + len(asked[2]):
+            return None
+        return asked[2]
 
     def take(self, heard: bytes, start: int) -> tuple[bytes | Reply, int] | None:
         """The netstring at ``start``: see :class:`~pbs_watch.answer.wire.Wire`."""

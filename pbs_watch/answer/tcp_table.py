@@ -39,6 +39,11 @@ class TcpTable:
             unknown=_line(b"200", deferral) if deferral else _line(b"400", answers.reason),
         )
 
+    def single(self, data: bytes) -> bytes | None:
+        """The key of a plain request: see :class:`~pbs_watch.answer.wire.Wire`."""
+        get = _PLAIN.fullmatch(data)
+        return None if get is None or len(data) > REQUEST_LIMIT else get[1]
+
     def take(self, heard: bytes, start: int) -> tuple[bytes | Reply, int] | None:
         """The key of the line at ``start``, unquoted: see :class:`~pbs_watch.answer.wire.Wire`."""
         get = _PLAIN.match(heard, start)

@@ -79,6 +79,12 @@ class Wire(Protocol):
     def replies(self) -> Replies:
         """The replies to lookups."""
 
+    def single(self, data: bytes) -> bytes | None:
+        """The key, where ``data`` is one whole request of the usual form and nothing else.
+
+        None says nothing: :meth:`take` tells.
+        """
+
     def take(self, heard: bytes, start: int) -> tuple[bytes | Reply, int] | None:
         """The request that begins at ``start``, and where the next one begins.
 

@@ -7,23 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pbs_watch.commands.reasons import REASONS
 from pbs_watch.commands.state import Near, State, Step
 from pbs_watch.durations import local
-
-REFUSED = {
-    "suspect": "suspect, after a cut line",
-    "never": "of an address that is never granted",
-    "only": "of an address that is not among those granted",
-    "ignored": "of a user who grants nothing",
-    "stale": "older than the window",
-    "future": "dated too far ahead",
-    "host": "of a host that does not count",
-    "barred": "revoked or blocked",
-    "users": "too many users of one address",
-    "addresses": "too many addresses of one user",
-    "witness": "of a connection that the kernel never saw",
-}
-"""Why a line was refused; the names are those of :class:`pbs_watch.grants.judge.Judged`."""
 
 LOOKUPS = {
     "found": "found",
@@ -68,7 +54,9 @@ def settings_of(state: State) -> dict[str, str]:
 
 def refused_of(state: State) -> dict[str, int]:
     """How much was refused for which reason, in words; reasons without any are left out."""
-    return {REFUSED.get(name, name): count for name, count in state.refused.items() if count}
+    found = {name: count for name, count in state.refused.items() if count}
+    # An older or newer daemon may have others.
+    return {REASONS[name].many if name in REASONS else name: found[name] for name in found}
 
 
 def span(seconds: float) -> str:
@@ -162,6 +150,7 @@ def facts(state: State) -> Iterator[tuple[str, object]]:
     yield "warnings", state.warnings
     if state.last_warning:
         yield "last warning", state.last_warning
+    yield "log lines dropped", state.dropped
 
 
 def _stamp(miss: Near) -> str:

@@ -122,24 +122,25 @@ def import_(arguments: argparse.Namespace) -> int:
     """Read a whole file, and if all of it is sound put it into the map."""
     from pbs_watch.exchange import formats, intake  # noqa: PLC0415
     from pbs_watch.grants.acts import Act  # noqa: PLC0415
-    from pbs_watch.grants.copy import keep_copy  # noqa: PLC0415
-    from pbs_watch.grants.owner import carrying_out  # noqa: PLC0415
+    from pbs_watch.grants.copy import ordering  # noqa: PLC0415
 
     config = settings(arguments)
     gc.disable()
     name = str(arguments.file)
     data = _content(arguments.file)
     now = time.time()
-    parcel = formats.read(name, data, arguments.form, now, config.window, force=arguments.force)
+    parcel = formats.read(
+        name,
+        data,
+        arguments.form,
+        now,
+        config.window,
+        force=arguments.force,
+        fold=config.fold_users,
+    )
     _obey_policy(parcel, config, name, force=arguments.force)
-    grants = Map(config.map, "write", config.retention)
-    try:
-        with carrying_out(config.map):
-            taken = intake.take(grants, parcel, Act(now, "import", name, operator()))
-            if taken.orders:
-                keep_copy(grants)
-    finally:
-        grants.close()
+    with ordering(config.map, config.retention) as grants:
+        taken = intake.take(grants, parcel, Act(now, "import", name, operator()))
     print(_told(taken, parcel.left_out))
     return 0
 
@@ -174,17 +175,10 @@ def _content(path: Path) -> bytes:
 
 def _told(taken: Taken, left_out: Mapping[str, int]) -> str:
     """What an import did, in one line."""
-    counts = [
-        (taken.orders, "orders"),
-        (taken.logins, "logins"),
-        (taken.sessions, "open sessions"),
-        (taken.others, "remembered"),
-    ]
-    done = ", ".join(f"{number:,} {what}" for number, what in counts if number) or "nothing"
     left = [
         *((number, why) for why, number in sorted(left_out.items())),
         (taken.void, "void by orders here"),
         (taken.opposed, "against an order here"),
     ]
     out = ", ".join(f"{number:,} {why}" for number, why in left if number)
-    return f"imported: {done}" + (f"; left out: {out}" if out else "")
+    return f"imported: {taken.told()}" + (f"; left out: {out}" if out else "")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from pbs_watch.durations import local
+from pbs_watch.escape import shown
 from pbs_watch.grants.address import prefix
 from pbs_watch.grants.listing import Row, Session
 from pbs_watch.grants.orders import Allow, Bar
@@ -53,21 +54,15 @@ def counted(number: int, noun: str, plural: str = "s") -> str:
     return f"{number:,} {noun}{plural if number != 1 else ''}"
 
 
-def shown(raw: bytes) -> str:
-    """Bytes from the network as text: nothing in them may steer a terminal."""
-    text = raw.decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-
-
 def _all_shown(names: Sequence[bytes], *, quoted: bool = False) -> list[str]:
     """What :func:`shown` makes of each, or JSON of it; at once where there is nothing odd."""
     joined = b"\n".join(names)
     if joined.isascii() and joined.count(b"\n") == len(names) - 1:
         text = joined.decode("ascii")
-        if text.replace("\n", "").isprintable():
+        if text.replace("\n", "").isprintable() and "\\" not in text:
             if not quoted:
                 return text.split("\n")
-            if '"' not in text and "\\" not in text:
+            if '"' not in text:
                 return f'"{text}"'.replace("\n", '"\n"').split("\n")
     found = [shown(name) for name in names]
     return [json.dumps(text) for text in found] if quoted else found

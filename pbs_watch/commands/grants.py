@@ -16,6 +16,7 @@ from pbs_watch.grants.store import Map
 
 if TYPE_CHECKING:
     from pbs_watch.commands.forms import Form
+    from pbs_watch.config import Config
     from pbs_watch.grants.listing import Choice
 
 _ON_A_TERMINAL = 1000
@@ -46,7 +47,7 @@ def list_grants(arguments: argparse.Namespace) -> int:
     # Nothing here refers to itself in a circle, and looking for that costs a tenth.
     gc.disable()
     config = settings(arguments)
-    choice = _choice(arguments)
+    choice = _choice(config, arguments)
     now = time.time()
     grants = Map(config.map, "read")
     try:
@@ -61,7 +62,8 @@ def list_grants(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _choice(arguments: argparse.Namespace) -> Choice:
+def _choice(config: Config, arguments: argparse.Namespace) -> Choice:
+    from pbs_watch.escape import meant  # noqa: PLC0415
     from pbs_watch.grants.address import canonical, network  # noqa: PLC0415
     from pbs_watch.grants.listing import Choice  # noqa: PLC0415
 
@@ -74,9 +76,9 @@ def _choice(arguments: argparse.Namespace) -> Choice:
     if "" in {user, service, arguments.network} or user == "@":
         raise UsageError("an empty name; write one, or leave the option out")
     return Choice(
-        (user or "").encode("utf-8", "surrogateescape"),
+        config.user(meant(user or "")),
         canonical(network(arguments.network)) if arguments.network else b"",
-        (service or "").encode("utf-8", "surrogateescape"),
+        meant(service or ""),
         arguments.permanent,
     )
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from pbs_watch.commands.forms import counted, shown
+from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import operator, settings
 from pbs_watch.config import Config
 from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import meant, shown
 from pbs_watch.grants import hand
-from pbs_watch.grants.address import IPV6_BITS, canonical, network, overlap, prefix, widened
-from pbs_watch.grants.copy import keep_copy
-from pbs_watch.grants.orders import WIDEST, Allow, Bar
-from pbs_watch.grants.owner import carrying_out
+from pbs_watch.grants.address import canonical, network, overlap, prefix, widened
+from pbs_watch.grants.anew import old_maps
+from pbs_watch.grants.copy import ordering
+from pbs_watch.grants.orders import LONGEST_NOTE, WIDEST, Allow, Bar
+from pbs_watch.grants.owner import unless_owned
 from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
-from pbs_watch.grants.strike import Struck
+from pbs_watch.grants.strike import GoesOn, Struck
 
 _NICENESS = 10
 """A million grants take half a minute to remove: lookups go first."""
@@ -49,8 +49,8 @@ def allow(arguments: argparse.Namespace) -> int:
         until = None
     elif arguments.length is not None:
         until = now + _length(arguments.length)
-    order = Allow(subject, now, until, arguments.note or "")
-    with _opened(config) as grants:
+    order = Allow(subject, now, until, _note(arguments))
+    with ordering(config.map, config.retention) as grants:
         hand.allow(grants, order, operator())
     print(f"{subject.decode()} may relay {_until(until)}")
     return 0
@@ -72,13 +72,15 @@ def unblock(arguments: argparse.Namespace) -> int:
     """End a block; 1 where there is none."""
     config = settings(arguments)
     now = time.time()
-    order = _subject(arguments, now, now)
-    with _opened(config) as grants:
+    order = _subject(config, arguments, now, now)
+    with ordering(config.map, config.retention) as grants:
         ended = hand.unblock(grants, order, operator())
         wider = None
         if order.subject == "network":
             first = order.name.partition(b"/")[0]
-            wider = grants.obey().blocked(first, time.time())
+            orders, now = grants.obey(), time.time()
+            # Where a network is granted as one, a block of any of its addresses holds all.
+            wider = orders.blocked(first, now) or orders.blocked(_together(config, order), now)
     if ended:
         print(f"{_named(order)} is blocked no more; logins from now on grant again")
     else:
@@ -95,10 +97,9 @@ def expire(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     os.nice(_NICENESS)
     now = time.time()
-    with _opened(config) as grants:
+    with ordering(config.map, config.retention) as grants:
         if arguments.older_than is None:
-            swept = hand.sweep(grants, now)
-            print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
+            _sweep(config, grants, now)
             return 0
         before = now - seconds(arguments.older_than)
         order = Bar("everybody", b"", now, before)
@@ -107,38 +108,83 @@ def expire(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(config: Config, grants: Map, now: float) -> None:
+    """A daemon tells each grant that is over in its audit trail: it is left to him."""
+    with unless_owned(config.map) as alone:
+        if alone:
+            swept = hand.sweep(grants, operator(), now)
+            print(f"{counted(swept, 'grant')} had expired and {_were(swept)} removed")
+        else:
+            print("the daemon removes what has expired by itself, within some seconds")
+
+
 def forget(arguments: argparse.Namespace) -> int:
     """Remove all that is remembered of a user."""
     config = settings(arguments)
-    user = _bytes(arguments.user)
-    with _opened(config) as grants:
+    user = config.user(_bytes(arguments.user))
+    with ordering(config.map, config.retention) as grants:
         found = hand.forget(grants, user, operator(), time.time())
     told = ", ".join(counted(number, what) for what, number in found.items() if number)
     print(f"removed: {told}" if told else f"nothing is remembered of {shown(user)}")
     if found["order"]:
         print("orders about that user are gone: new logins grant again, and so may old ones")
+    for one in old_maps(config.map):
+        print(f"{one} is an old map, which may name that user: remove it")
     return 0 if told else 1
 
 
 def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> int:
     config = settings(arguments)
-    order = _subject(arguments, now, until)
-    with _opened(config) as grants:
+    order = _subject(config, arguments, now, until)
+    others: list[bytes] = []
+    with ordering(config.map, config.retention) as grants:
         struck = hand.bar(grants, order, operator(), what)
         left = _still_allowed(grants, order)
+        if order.subject == "user":
+            others = hand.similar(grants, order.name, _MOST)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
     print(f"{_named(order)} {done}: {_struck(struck)}")
-    if order.subject == "user" and not struck.logins + struck.sessions:
+    unknown = order.subject == "user" and not struck.logins + struck.sessions
+    if unknown:
         print("the map knows no login of that user now: look at the name in pbs-watch list")
-    if config.prefix < IPV6_BITS and b":" in order.name and b"/" not in order.name:
-        network = widened(order.name, config.prefix).decode()
-        print(f"the addresses of {network} are granted as one, and lost their grant together")
+    together = _together(config, order)
+    if together != order.name and (struck.addresses or what == "block"):
+        done = "lost their grant" if struck.addresses else "are blocked"
+        print(f"the addresses of {together.decode()} are granted as one, and {done} together")
     for one in left[:_MOST]:
-        note = f" ({shown(one.note.encode('utf-8', 'surrogateescape'))})" if one.note else ""
-        print(f"still allowed: {one.network.decode()} {_until(one.until)}{note}; revoke that too")
+        print(f"still allowed: {_allow(one)}; revoke that too")
     if len(left) > _MOST:
         print(f"and {len(left) - _MOST:,} more; pbs-watch list --orders shows them")
-    return 1 if left else 0
+    kept = struck.kept if order.subject == "user" or not left else 0
+    for going in struck.going_on[:_MOST] if kept else ():
+        print(_goes_on(going))
+    if kept > _MOST:
+        print(f"and {kept - _MOST:,} more addresses may relay all the same")
+    if others:
+        names = ", ".join(map(shown, others[:_MOST]))
+        more = " and others" if len(others) > _MOST else ""
+        print(f"the map knows {names}{more} too: other users, unless you know better")
+    # Who is blocked need not have been there.
+    return 1 if left or kept or (unknown and what == "revoke") else 0
+
+
+def _allow(order: Allow) -> str:
+    note = f" ({shown(order.note.encode('utf-8', 'surrogateescape'))})" if order.note else ""
+    return f"{order.network.decode()} {_until(order.until)}{note}"
+
+
+def _goes_on(one: GoesOn) -> str:
+    """Why an address that lost something may relay all the same."""
+    if one.allow is not None:
+        return f"{one.address.decode()} may relay all the same: allowed as {_allow(one.allow)}"
+    users = ", ".join(shown(user) or "somebody" for user in one.users)
+    return f"{one.address.decode()} may relay all the same: {users} logged in there too"
+
+
+def _together(config: Config, order: Bar) -> bytes:
+    """The name of an order, or the network that is granted with its address."""
+    single = order.subject == "network" and b"/" not in order.name
+    return widened(order.name, config.prefix) if single else order.name
 
 
 def _struck(struck: Struck) -> str:
@@ -154,8 +200,17 @@ def _struck(struck: Struck) -> str:
     ]
     if not ended:
         return "there was nothing to end"
+    lost = f"; {_lost(struck.addresses)}" if struck.addresses or not struck.allows else ""
+    return f"ended {', '.join(ended)}{lost}"
+
+
+def _lost(addresses: int) -> str:
+    if not addresses:
+        return "no address lost its grant"
     return (
-        f"ended {', '.join(ended)}; {counted(struck.addresses, 'address', 'es')} lost their grant"
+        "1 address lost its grant"
+        if addresses == 1
+        else f"{addresses:,} addresses lost their grant"
     )
 
 
@@ -176,14 +231,22 @@ def _still_allowed(grants: Map, order: Bar) -> list[Allow]:
     ]
 
 
-def _subject(arguments: argparse.Namespace, since: float, until: float) -> Bar:
+def _subject(config: Config, arguments: argparse.Namespace, since: float, until: float) -> Bar:
     """What is to be barred; raises :class:`UsageError` unless it is one thing."""
     if (arguments.subject is None) == (arguments.user is None):
         raise UsageError("name an address or network, or a user with --user")
-    note = getattr(arguments, "note", None) or ""
+    note = _note(arguments)
     if arguments.user is not None:
-        return Bar("user", _bytes(arguments.user), since, until, note)
+        return Bar("user", config.user(_bytes(arguments.user)), since, until, note)
     return Bar("network", _network(arguments.subject), since, until, note)
+
+
+def _note(arguments: argparse.Namespace) -> str:
+    note: str = getattr(arguments, "note", None) or ""
+    length = len(note.encode("utf-8", "surrogateescape"))
+    if length > LONGEST_NOTE:
+        raise UsageError(f"--note: {length:,} bytes; write at most {LONGEST_NOTE}")
+    return note
 
 
 def _network(text: str) -> bytes:
@@ -191,7 +254,7 @@ def _network(text: str) -> bytes:
 
 
 def _bytes(user: str) -> bytes:
-    raw = user.encode("utf-8", "surrogateescape")
+    raw = meant(user)
     if not raw or b"\0" in raw or len(raw) > LONGEST_NAME:
         raise UsageError(f"{user!r} cannot be a user's name; write it as pbs-watch list shows it")
     return raw
@@ -214,18 +277,6 @@ def _length(text: str) -> float:
     if length <= 0:
         raise UsageError(f"{text!r} is no time at all; write a duration like 1h")
     return length
-
-
-@contextmanager
-def _opened(config: Config) -> Iterator[Map]:
-    """The map, to be written; afterwards its orders are kept as text as well."""
-    grants = Map(config.map, "write", config.retention)
-    try:
-        with carrying_out(config.map):
-            yield grants
-            keep_copy(grants)
-    finally:
-        grants.close()
 
 
 def _until(until: float | None) -> str:

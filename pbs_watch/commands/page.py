@@ -7,6 +7,7 @@ than fits 80 columns; what is longer is folded by ``status`` and cut by ``top``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -24,11 +25,14 @@ from pbs_watch.commands.display import (
     size,
     when,
 )
-from pbs_watch.commands.state import Followed, Step
+from pbs_watch.commands.state import Step
 from pbs_watch.durations import local
 
-_OTHER_COLUMNS = 60
-"""Cells of a source's row that its name does not have."""
+_SHORTEST = 12
+"""Cells that a source's name has, however narrow the screen."""
+
+_GAP = 2
+"""Cells between two columns."""
 
 _ALARM = "bold red"
 
@@ -78,26 +82,28 @@ class Page:
 
     def _sources(self, width: int, most: int | None) -> RenderableType:
         made, state = self._made, self._made.state
-        table = _table()
-        table.add_column("SOURCE", no_wrap=True, overflow="crop")
-        for title in ("LINES/S" if self._live else "LINES", "BYTES/S", "WAITING", "LAG"):
-            table.add_column(title, justify="right", no_wrap=True, overflow="crop")
-        table.add_column("LATEST", no_wrap=True, overflow="crop")
+        titles = ("LINES/S" if self._live else "LINES", "BYTES/S", "WAITING", "LAG", "LATEST")
         # The worst first: those at the end may not be seen.
         sources = sorted(
             state.sources, key=lambda one: (one.readable, not one.searching, -one.waiting)
         )
+        rows: list[tuple[str, ...]] = []
         for source in sources[:most]:
             lines = per_second(made.of(source, "lines")) if self._live else f"{source.lines:,}"
             rate = made.of(source, "bytes") if self._live else source.rate
-            table.add_row(
-                Text(_tail(source.name, max(width - _OTHER_COLUMNS, 12))),
-                lines,
-                "-" if rate is None else size(rate),
-                size(source.waiting),
-                age(source.lag),
-                _latest(source, state.now),
-            )
+            speed = "-" if rate is None else size(rate)
+            latest = source.trouble or when(source.latest, state.now)
+            rows.append((lines, speed, size(source.waiting), age(source.lag), latest))
+        taken = sum(max(map(cell_len, column)) + _GAP for column in zip(titles, *rows, strict=True))
+        table = _table()
+        table.add_column("SOURCE", no_wrap=True, overflow="crop")
+        for title in titles:
+            justify: Literal["left", "right"] = "left" if title == "LATEST" else "right"
+            table.add_column(title, justify=justify, no_wrap=True, overflow="crop")
+        for source, (*numbers, latest) in zip(sources, rows, strict=False):
+            name = Text(_tail(source.name, max(width - taken, _SHORTEST)))
+            style = _ALARM if source.trouble else ""
+            table.add_row(name, *numbers, Text(latest, style=style))
         if most is not None and len(sources) > most:
             table.add_row(f"and {len(sources) - most} more")
         return table
@@ -130,6 +136,8 @@ class Page:
             asked = int(state.shared.get("asked", 0))
             row("asked elsewhere", asked, None, error, style=_ALARM if error else "")
         row("warnings", state.warnings, made.rate("warnings"), state.last_warning)
+        if state.dropped:
+            row("log lines dropped", state.dropped, made.rate("dropped"), style=_ALARM)
         row("near misses", state.near, made.rate("near"))
         return table
 
@@ -147,13 +155,7 @@ class Page:
 
 
 def _table(*, header: bool = True) -> Table:
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=header)
-
-
-def _latest(source: Followed, now: float) -> Text:
-    if source.trouble:
-        return Text(source.trouble, style=_ALARM)
-    return Text(when(source.latest, now))
+    return Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=header)
 
 
 def _listed(counts: Mapping[str, int]) -> str:

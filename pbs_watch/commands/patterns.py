@@ -1,4 +1,4 @@
-"""``match`` and ``check``: what the patterns do."""
+"""``match``, ``check`` and ``new-pattern``: what the patterns do, and beginning one."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ import os
 import sys
 from collections.abc import Iterable
 
+from pbs_watch import metrics
 from pbs_watch.answer.listen import parse_tcp, refuse_remote
+from pbs_watch.commands import survey
 from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import formats_of, settings
 from pbs_watch.config import DEFAULT_PATH
+from pbs_watch.errors import PatternError
+from pbs_watch.escape import shown
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.file import see
 from pbs_watch.log.journal import PREFIX
 from pbs_watch.pattern import library
+from pbs_watch.pattern.draft import draft
 from pbs_watch.pattern.explain import explain, render
-from pbs_watch.pattern.matching import shown
 from pbs_watch.pattern.scan import Scanner
 from pbs_watch.shared.where import where as engine_of
 
 
 def match(arguments: argparse.Namespace) -> int:
-    """Say what each line is; 1 where no line matched any format."""
+    """Say what each line is, or what a log holds; 1 where no line matched any format."""
     config = settings(arguments)
+    if arguments.line != "-" and survey.is_log(arguments.line):
+        return survey.run(arguments.line, config)
     formats = library.load(config.patterns, config.patterns_dir)
     lines: Iterable[bytes] = (os.fsencode(arguments.line),)
     if arguments.line == "-":
@@ -39,6 +45,25 @@ def match(arguments: argparse.Namespace) -> int:
     return 0 if matched else 1
 
 
+def new_pattern(arguments: argparse.Namespace) -> int:
+    """Print a pattern for logins that look like a line; 1 where it does not load yet."""
+    line = os.fsencode(arguments.line)
+    if arguments.line == "-":
+        line = sys.stdin.buffer.readline()
+    user, address = (
+        None if said is None else os.fsencode(said) for said in (arguments.user, arguments.address)
+    )
+    made = draft(arguments.name, line.rstrip(b"\r\n"), user, address)
+    try:
+        library.load_text(f"{arguments.name}{library.SUFFIX}", made.text)
+    except PatternError as error:
+        print(f"# IT DOES NOT LOAD YET: {error}")
+        print(made.text, end="")
+        return 1
+    print(made.text, end="")
+    return 0
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Load everything that the daemon would load, and say what was found."""
     config = settings(arguments)
@@ -49,9 +74,11 @@ def check(arguments: argparse.Namespace) -> int:
     for fmt in formats:
         rules, examples = counted(len(fmt.rules), "rule"), counted(len(fmt.examples), "example")
         print(f"{fmt.path}: {fmt.name}: {rules}, {examples}: fine")
-    for where in config.listening():
+    for where in (*config.listening(), *filter(None, [config.metrics])):
         address, _ = parse_tcp(where)
         refuse_remote(where, str(address), allow_remote=config.allow_remote)
+    if config.metrics is not None or config.metrics_file is not None:
+        metrics.require()
     if config.shared:
         print(f"{engine_of(config)}: named; pbs-watch shared check tries it")
     for log in config.log:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from pbs_watch.chain import Chain
 from pbs_watch.commands.settings import chain_of, settings
+from pbs_watch.config import Config
 from pbs_watch.errors import MapError, SourceError
-from pbs_watch.grants import hand
-from pbs_watch.grants.copy import read_copy
+from pbs_watch.grants.anew import beside, carry, put_in_place
+from pbs_watch.grants.copy import adopt
 from pbs_watch.grants.listing import granted
-from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.owner import Owner
-from pbs_watch.grants.probe import DATA
 from pbs_watch.grants.store import Map
 from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.journal import PREFIX
@@ -25,7 +25,10 @@ from pbs_watch.replay import replay
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Move the old map aside and read the logs again, as far back as anything can matter."""
+    """Make a new map, read the logs again as far back as anything can matter, and take it.
+
+    Until that is done the old map stays where it is.
+    """
     config = settings(arguments)
     now = time.time()
     # Before anything is touched: a pattern, or the name of a log, may be wrong.
@@ -33,27 +36,34 @@ def run(arguments: argparse.Namespace) -> int:
     files = _files(config.log, now - max(config.longest_window, config.session_limit))
     if config.witness == "require":
         print('witness is "require": what is read again has no witness, and grants nothing')
-    owner = Owner(config.map)
-    try:
-        orders = _orders(config.map)
-        kept = _move_aside(config.map)
-        grants = Map(config.map, "daemon", config.retention)
-        hand.restore(grants, orders)
-        for parts in files:
-            try:
-                cuts = Cuts(config.cuts)
-                replay(parts, chain, cuts, grants, now=now, until=now, witness=_Nobody())
-            except SourceError as error:
-                print(f"left out: {error}")
-        relaying = len(granted(grants, now))
-        grants.close()
+    with ExitStack() as ending:
+        ending.callback(Owner(config.map).release)
+        kept, relaying = _made_anew(config, chain, files, now)
         _hand_back(config.map)
-    finally:
-        owner.release()
     print(f"{chain.counts.judged.logins:,} logins read again, {relaying:,} addresses may relay now")
     if kept is not None:
         print(f"the old map is kept as {kept}; remove it when nothing is missing")
     return 0
+
+
+def _made_anew(
+    config: Config, chain: Chain, files: Iterable[list[str]], now: float
+) -> tuple[Path | None, int]:
+    """Where the old map is kept, and how many addresses may relay by the new one."""
+    with ExitStack() as ending:
+        try:
+            grants = ending.enter_context(beside(config.map, config.retention))
+            old, version = _with_orders(config.map, grants, ending)
+            for parts in files:
+                try:
+                    cuts = Cuts(config.cuts)
+                    replay(parts, chain, cuts, grants, now=now, until=now, witness=_Nobody())
+                except SourceError as error:
+                    print(f"left out: {error}")
+            relaying = len(granted(grants, now))
+            return put_in_place(config.map, grants, old, version), relaying
+        except MapError as error:
+            raise MapError(f"{error}; {config.map} is as it was") from None
 
 
 class _Nobody:
@@ -64,20 +74,19 @@ class _Nobody:
         return False
 
 
-def _orders(path: Path) -> list[Allow | Bar]:
-    """The operator's orders, which no log can bring back: out of the map, or of their copy."""
+def _with_orders(path: Path, new: Map, ending: ExitStack) -> tuple[Map | None, int]:
+    """Give the new map the operator's orders, which no log can bring back.
+
+    The old map, where they could be read in it, and their version; else they come from their copy.
+    """
     try:
-        grants = Map(path, "read")
-        try:
-            found = grants.obey()
-        finally:
-            grants.close()
+        old = Map(path, "read")
+        ending.callback(old.close)
+        return old, carry(old, new)
     except MapError as error:
-        orders = read_copy(path)
-        if orders:
-            print(f"{len(orders):,} orders read from their copy, since the map cannot be: {error}")
-        return orders
-    return [*found.allows, *found.bars]
+        if number := adopt(new, time.time(), path):
+            print(f"{number:,} orders read from their copy, since the map cannot be: {error}")
+        return None, 0
 
 
 def _hand_back(path: Path) -> None:
@@ -117,21 +126,3 @@ def _files(logs: Sequence[str], since: float) -> list[list[str]]:
     if missing and not any(found):
         raise SourceError(f"{missing}; name the log with --log; the map was left as it is")
     return found
-
-
-def _move_aside(path: Path) -> Path | None:
-    """Rename the map's file, if there is one, so that nothing is lost that could be read yet."""
-    data = path / DATA
-    if not data.exists():
-        return None
-    base = f"{DATA}.{time.strftime('%Y%m%dT%H%M%S')}"
-    kept, number = data.with_name(base), 1
-    while kept.exists():
-        number += 1
-        kept = data.with_name(f"{base}-{number}")
-    try:
-        data.rename(kept)
-        (path / "lock.mdb").unlink(missing_ok=True)
-    except OSError as error:
-        raise MapError(f"{data}: cannot be moved aside ({error.strerror})") from None
-    return kept

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pbs_watch.commands.display import REFUSED
-from pbs_watch.commands.forms import counted, shown
+from pbs_watch.commands.forms import counted
+from pbs_watch.commands.reasons import REASONS
 from pbs_watch.commands.settings import chain_of, settings
 from pbs_watch.config import Config
 from pbs_watch.durations import epoch, local
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import shown
 from pbs_watch.grants.listing import granted
 from pbs_watch.grants.store import Map
 from pbs_watch.log.archive import size_of
@@ -113,7 +114,7 @@ def _summary(replayed: Replayed, granted: int) -> None:
     refused = {**judged.refused, "suspect": counts.suspect}
     for reason, count in refused.items():
         if count:
-            print(f"{count:,} refused: {REFUSED[reason]}")
+            print(f"{count:,} refused: {REASONS[reason].many}")
     if judged.alarms:
         print(f"{counted(judged.alarms, 'login')} granted though they exceed a limit")
     if counts.near:

@@ -5,93 +5,31 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import queue
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from pbs_watch.commands.settings import formats_of, settings
-from pbs_watch.service import Service
-from pbs_watch.trail import trail
-
-_LINES_KEPT = 10_000
-"""Lines that wait for whoever reads standard error; more are dropped rather than waited for."""
-
-_LINGER = 1.0
-"""Seconds that the end of the daemon waits for that reader."""
-
-_STANDARD_ERROR = 2
+from pbs_watch.daemon import Daemon
+from pbs_watch.handover import handed_over
+from pbs_watch.service import Loaded
+from pbs_watch.speaking import speaking
+from pbs_watch.supervisor import supervisor_of
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Follow and answer until SIGTERM or SIGINT."""
-    config = settings(arguments)
-    formats = formats_of(config)
-    if arguments.verbose and config.audit == "off":
-        config = replace(config, audit="text")
-    with _logging(logging.INFO if arguments.verbose else logging.WARNING) as handler:
-        # Opening the map forks a process to probe it: before there are other threads.
-        service = Service(config, formats)
-        handler.begin()
-        service.listen()
-        service.start()
-        service.run()
+
+    def load() -> Loaded:
+        config = settings(arguments)
+        if arguments.verbose and config.audit == "off":
+            config = replace(config, audit="text")
+        return Loaded.of(config, formats_of(config))
+
+    with speaking(logging.INFO if arguments.verbose else logging.WARNING) as handler:
+        Daemon(
+            load,
+            supervisor=supervisor_of(os.environ),
+            handed=handed_over(os.environ),
+            flush=handler.write_waiting,
+            begin_log=handler.begin,
+        ).run()
     return 0
-
-
-class _NeverWaiting(logging.Handler):
-    """Hands lines to a thread that writes them to standard error; nobody waits for its reader.
-
-    The thread writes past Python's own buffer: that one's lock, held by a thread that waits for
-    ever, would not let the process end.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lines: queue.Queue[bytes] = queue.Queue(_LINES_KEPT)
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-
-    def begin(self) -> None:
-        """Start writing; until then lines wait."""
-        if self._thread.ident is None:
-            self._thread.start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if sys.stderr is None or self._lines.full():
-            return  # closed, its number may be another file's by now
-        # A line of the audit trail is for programs to read.
-        start = "" if record.name == trail.name else "pbs-watch: "
-        line = f"{start}{record.getMessage()}\n"
-        with suppress(queue.Full):
-            self._lines.put_nowait(line.encode(errors="backslashreplace"))
-
-    def end(self) -> None:
-        """Let the thread write what waits, and wait for it a moment."""
-        self.begin()
-        with suppress(queue.Full):
-            self._lines.put(b"", timeout=_LINGER)
-            self._thread.join(_LINGER)
-
-    def _write(self) -> None:
-        while line := self._lines.get():
-            with suppress(OSError):  # nobody reads any more
-                while line:
-                    line = line[os.write(_STANDARD_ERROR, line) :]
-
-
-@contextmanager
-def _logging(level: int) -> Iterator[_NeverWaiting]:
-    """Write the daemon's log to standard error, from a thread of its own."""
-    logger = logging.getLogger("pbs_watch")
-    handler = _NeverWaiting()
-    logger.setLevel(level)
-    trail.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield handler
-    finally:
-        logger.removeHandler(handler)
-        handler.end()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from pbs_watch.escape import printable
+
 _LONGEST = 400
 """Characters of a name, a message or a warning."""
 
@@ -22,10 +24,9 @@ _ROWS = ("grants", "sessions", "orders")
 """The tables of the map that tell an operator something."""
 
 
-def shown(text: object, longest: int = _LONGEST) -> str:
+def safe_text(text: object, longest: int = _LONGEST) -> str:
     """A text in which nothing steers a terminal, of at most so many characters."""
-    written = str(text)[:longest]
-    safe = "".join(char if char.isprintable() else repr(char)[1:-1] for char in written)
+    safe = printable(str(text)[:longest])
     return safe if len(safe) <= longest else safe[: longest - 3] + "..."
 
 
@@ -93,6 +94,7 @@ class State:
     shared: Mapping[str, int | float | str]
     warnings: int
     last_warning: str
+    dropped: int
 
     @property
     def lines(self) -> int:
@@ -114,18 +116,18 @@ def taken(raw: Mapping[str, Any]) -> State:
     """The state that the daemon told."""
     rows, settings = raw.get("map", {}), raw.get("settings", {})
     return State(
-        version=shown(raw.get("version", "?")),
+        version=safe_text(raw.get("version", "?")),
         pid=int(raw.get("pid", 0)),
         started=float(raw.get("started", 0.0)),
         now=float(raw.get("now", 0.0)),
         uptime=float(raw.get("uptime", 0.0)),
-        path=shown(rows.get("path", "")),
+        path=safe_text(rows.get("path", "")),
         rows={name: int(rows[name]) for name in _ROWS if name in rows},
-        map_error=shown(rows.get("error", "")),
+        map_error=safe_text(rows.get("error", "")),
         window=float(settings.get("window", 0.0)),
         session_limit=float(settings.get("session_limit", 0.0)),
-        cut_mode=shown(settings.get("cuts", "?")),
-        witness=shown(settings.get("witness", "?")),
+        cut_mode=safe_text(settings.get("cuts", "?")),
+        witness=safe_text(settings.get("witness", "?")),
         shadow=bool(settings.get("shadow")),
         sources=tuple(map(_followed, raw.get("sources", ()))),
         formats=_counts(raw.get("formats", {})),
@@ -136,7 +138,7 @@ def taken(raw: Mapping[str, Any]) -> State:
         cuts=int(raw.get("cuts", 0)),
         near=int(raw.get("near", 0)),
         near_misses=tuple(
-            Near(one.get("time"), shown(one.get("tag", "")), shown(one.get("message", "")))
+            Near(one.get("time"), safe_text(one.get("tag", "")), safe_text(one.get("message", "")))
             for one in raw.get("near_misses", ())
         ),
         lookups={**dict.fromkeys(ANSWERS, 0), **_counts(raw.get("lookups", {}))},
@@ -145,17 +147,18 @@ def taken(raw: Mapping[str, Any]) -> State:
             for name, value in (raw.get("shared") or {}).items()
         },
         warnings=int(raw.get("warnings", 0)),
-        last_warning=shown(raw.get("last_warning", "")),
+        last_warning=safe_text(raw.get("last_warning", "")),
+        dropped=int(raw.get("dropped", 0)),
     )
 
 
 def _counts(raw: Mapping[str, Any]) -> dict[str, int]:
-    return {shown(name): int(count) for name, count in raw.items()}
+    return {safe_text(name): int(count) for name, count in raw.items()}
 
 
 def _followed(raw: Mapping[str, Any]) -> Followed:
     return Followed(
-        name=shown(raw.get("name", "?")),
+        name=safe_text(raw.get("name", "?")),
         lines=int(raw.get("lines", 0)),
         bytes=int(raw.get("bytes", 0)),
         rate=float(raw.get("rate", 0.0)),

@@ -14,7 +14,7 @@ from pbs_watch import live
 from pbs_watch.answer.client import NobodyAnswersError, ask
 from pbs_watch.commands.display import facts
 from pbs_watch.commands.settings import settings
-from pbs_watch.commands.state import Step, shown, taken
+from pbs_watch.commands.state import Step, safe_text, taken
 from pbs_watch.errors import PbsWatchError
 
 _RUNNING, _NOT_RUNNING = 0, 1
@@ -93,13 +93,13 @@ def found_in(path: Path, error: NobodyAnswersError) -> dict[str, Any]:
 def _map_facts(found: dict[str, Any]) -> Iterator[tuple[str, object]]:
     rows = found["map"]
     yield "pid", "none"
-    yield "map", shown(rows["path"])
+    yield "map", safe_text(rows["path"])
     for name in ("grants", "sessions", "orders"):
         yield name, rows[name]
     for source in found["sources"]:
-        name = f"source {shown(source['name'])}"
+        name = f"source {safe_text(source['name'])}"
         if source["cursor"]:
-            yield f"{name} read to", shown(source["cursor"])
+            yield f"{name} read to", safe_text(source["cursor"])
         for at in source["files"]:
             yield f"{name} read to", f"byte {at['offset']} of inode {at['inode']}"
 
@@ -111,4 +111,4 @@ def _print_facts(found: Iterator[tuple[str, object]]) -> None:
 
 def complain(error: PbsWatchError) -> None:
     """Say in one line what is wrong, where the command goes on nevertheless."""
-    print(f"pbs-watch: {shown(error)}", file=sys.stderr, flush=True)
+    print(f"pbs-watch: {safe_text(error)}", file=sys.stderr, flush=True)

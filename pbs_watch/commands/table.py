@@ -59,6 +59,8 @@ class _Keeper:
         self._seen = -1
         self._until: float | None = None
         self._written: Table | None = None
+        self._places: list[Path] = []
+        """The files of the table, which may be removed behind our back."""
         self._warned: list[bytes] = []
         self._complaint = ""
 
@@ -89,12 +91,13 @@ class _Keeper:
         grants = self._opened()
         # Before it is read: what is committed meanwhile is seen the next time.
         number, now = grants.changed(), time.time()
-        if number == self._seen and (self._until is None or now < self._until):
+        there = bool(self._places) and all(place.exists() for place in self._places)
+        if there and number == self._seen and (self._until is None or now < self._until):
             return
         found = read_relaying(grants, now)
         made = table(found, self._config.answer.encode())
-        if self._written is None or made.rows != self._written.rows:
-            write(self._to, made.source())
+        if not there or self._written is None or made.rows != self._written.rows:
+            self._places = write(self._to, made.source())
             self._written = made
         if made.unsaid != self._warned:
             warn(made.unsaid)

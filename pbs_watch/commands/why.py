@@ -11,10 +11,12 @@ from textwrap import wrap
 from typing import TypeVar
 
 from pbs_watch.commands.display import span
-from pbs_watch.commands.forms import order_fields, order_subject, order_word, shown
+from pbs_watch.commands.forms import order_fields, order_subject, order_word
+from pbs_watch.commands.reasons import REASONS
 from pbs_watch.commands.settings import settings
 from pbs_watch.durations import epoch, local
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import shown
 from pbs_watch.grants.address import literal
 from pbs_watch.grants.changes import Grant, Refusal
 from pbs_watch.grants.explain import Account, Granted, Open, Refused, explain
@@ -31,24 +33,11 @@ _MOST = 10
 _LONGEST_NAME = 64
 """Characters of a name that are shown among columns."""
 
+_PATIENCE = 0.5
+"""Seconds in which the daemon is to say when it was asked last: all else is known without it."""
+
 _LONGEST_LINE = 500
 """Characters of a log line that are shown."""
-
-REASONS = {
-    "never": "the address is never granted (never)",
-    "only": "the address is not among those that alone are granted (only)",
-    "ignored": "logins of this user grant nothing (ignore_users)",
-    "stale": "the line was older than the window when it was read",
-    "future": "the line was dated too far in the future",
-    "host": "the line was written by a host that does not count (hosts)",
-    "barred": "the login came before a revocation, or during a block",
-    "users": "too many users logged in from the address (max_users_per_address)",
-    "addresses": "the user logged in from too many addresses (max_addresses_per_user)",
-    "witness": "the kernel never saw the connection (witness)",
-    "suspect": "the line stood where a piece of a cut line may stand: it may be forged",
-    "relay_limit": "the user relayed more than he may (relay_limit)",
-}
-"""What the reasons of refusals mean, by their names, with the setting behind it."""
 
 _ANSWERS = {"found": "found", "absent": "not found", "unknown": "cannot say"}
 """How a lookup was answered, in the words of ``status``."""
@@ -87,7 +76,7 @@ def _last_lookup(path: Path, address: bytes) -> dict[str, object] | str:
     from pbs_watch.answer.client import NobodyAnswersError, ask  # noqa: PLC0415
 
     try:
-        answer = ask(path / live.SOCKET, live.NAME, live.ASKED + address)
+        answer = ask(path / live.SOCKET, live.NAME, live.ASKED + address, patience=_PATIENCE)
         found = None if answer is None else json.loads(answer)
     except (NobodyAnswersError, ValueError):
         return "not known: no daemon answers"
@@ -227,7 +216,8 @@ def _refused(one: Refused) -> list[str]:
     refusal = one.refusal
     when = local(refusal.last)
     times = f"{refusal.times:,} times, {local(refusal.first)} to {when}"
-    reason = REASONS.get(one.key.reason, _name(one.key.reason.encode()))
+    known = REASONS.get(one.key.reason)
+    reason = known.one if known is not None else _name(one.key.reason.encode())
     return [f"{_name(one.key.user)}, {times if refusal.times > 1 else when}: {reason}"]
 
 
@@ -249,7 +239,7 @@ def _read_line(name: str | None, at: Grant | Refusal, user: bytes) -> str | None
         return None
     line = line_at(name, at.file, at.offset)
     # The number of a file is used again: another one may have it now.
-    if line is None or user not in line:
+    if line is None or user.lower() not in line.lower():
         return None
     text = shown(line)
     return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "..."

@@ -32,7 +32,14 @@ def format_of(name: str, data: bytes) -> str:
 
 
 def read(
-    name: str, data: bytes, form: str | None, now: float, window: float, *, force: bool
+    name: str,
+    data: bytes,
+    form: str | None,
+    now: float,
+    window: float,
+    *,
+    force: bool,
+    fold: bool = False,
 ) -> Parcel:
     """What a file called ``name`` holds, in a format or (``None``) in the one that it looks like.
 
@@ -40,7 +47,7 @@ def read(
     """
     form = form or format_of(name, data)
     if form == "jsonl":
-        return jsonl_reader.read(name, data, force=force)
+        return jsonl_reader.read(name, data, force=force, fold=fold)
     if form == "authpfix":
         return authpfix.read(name, data, now, window, force=force)
     return popbsmtp.read(name, data, now, window)

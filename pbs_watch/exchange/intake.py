@@ -5,24 +5,27 @@ put where it reaches farther than the one of the same subject; where the very sa
 blocked it is not allowed, and where it is allowed it is not blocked.  A bar that is put makes void
 what it would by hand, and what the map's own bars make void is left out.
 
-Each transaction touches at most :data:`~pbs_watch.grants.environment.CHANGED_ROWS` rows.  What was
-begun can be done again: the same parcel twice is the same as once.
+Each transaction touches at most :data:`~pbs_watch.grants.environment.CHANGED_ROWS` rows.  Orders
+count from the transaction that writes them on, and it says that what they make void is to be
+removed: where the import is cut short, the daemon does it.  What was begun can be done again: the
+same parcel twice is the same as once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from pbs_watch.errors import MapError
 from pbs_watch.exchange.parcel import Parcel
 from pbs_watch.grants import hand, outbox, rows
-from pbs_watch.grants.acts import Act, written
+from pbs_watch.grants.acts import Act, bump, last_number, written
 from pbs_watch.grants.batch import REFUSALS_KEPT
 from pbs_watch.grants.changes import Changes, Grant, Hold, Refusal
 from pbs_watch.grants.environment import CHANGED_ROWS
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.store import Map
-from pbs_watch.grants.strike import batches, strike
+from pbs_watch.grants.strike import batches, begin, finish_all
 from pbs_watch.grants.tables import Tables
 
 _LOGINS = CHANGED_ROWS // 4
@@ -43,35 +46,50 @@ class Taken:
     void: int = 0
     opposed: int = 0
 
+    def told(self) -> str:
+        """How much of what was put there, in words."""
+        counts = [
+            (self.orders, "orders"),
+            (self.logins, "logins"),
+            (self.sessions, "open sessions"),
+            (self.others, "remembered"),
+        ]
+        return ", ".join(f"{number:,} {what}" for number, what in counts if number) or "nothing"
+
 
 def take(grants: Map, parcel: Parcel, act: Act) -> Taken:
     """Put ``parcel`` into the map; raises :class:`MapError`.
 
     ``act`` says who does it, when and out of which file.
     """
+    try:
+        return _take(grants, parcel, act)
+    except MapError as error:
+        raise MapError(f"{error}; not all is imported: import it again then") from None
+
+
+def _take(grants: Map, parcel: Parcel, act: Act) -> Taken:
     taken = Taken()
     before = grants.obey()
-    bars, version = _put_orders(grants, parcel, act, before, taken)
-    with grants.reading() as tables:
-        empty = not tables.count(b"logins") and not tables.count(b"sessions")
-    for bar in () if empty else bars:
-        strike(grants, bar, act.time)
+    version = _put_orders(grants, parcel, act, before, taken)
+    finish_all(grants, act.time, imported=True)
     # Orders that somebody gives meanwhile have a later version: a commit then obeys them.
     _put_logins(grants, parcel, before, taken, version)
     _put_sessions(grants, parcel, before, taken, version)
     if grants.retention:
         _put_past(grants, parcel, taken)
         _put_refusals(grants, parcel, taken)
+    with grants.changing() as tables:
+        outbox.tell_again(tables)
+        written(tables, replace(act, note=taken.told()), hand.due(grants, act.time))
     return taken
 
 
 # Orders
 
 
-def _put_orders(
-    grants: Map, parcel: Parcel, act: Act, before: Orders, taken: Taken
-) -> tuple[list[Bar], int]:
-    """Write the orders and the act; returns the bars that were written, and the act's number."""
+def _put_orders(grants: Map, parcel: Parcel, act: Act, before: Orders, taken: Taken) -> int:
+    """Write the orders, and that what the bars make void is to be removed; the orders' version."""
     new: list[Allow | Bar] = []
     allowed = {allow.network for allow in before.allows if allow.holds(act.time)}
     ended = {bar.name: bar.until for bar in before.bars if bar.subject == "network"}
@@ -86,8 +104,9 @@ def _put_orders(
             taken.opposed += 1
         else:
             new.append(bar)
-    put: list[Bar] = []
-    # The act comes last: by its number the daemon learns that there are new orders.
+    version = before.version
+    # Where somebody else gives orders as well, ours stays the older version: each commit then
+    # looks at all orders once more.
     for some in batches(new, _DUE):
         with grants.changing() as tables:
             farther = list(_farther(tables, some))
@@ -96,12 +115,24 @@ def _put_orders(
             )
             for order in farther:
                 outbox.tell(tables, order, act.by)
+            if tables.count(b"logins") or tables.count(b"sessions"):
+                _begin_bars(tables, some)
+            alone = last_number(tables) == version
+            if farther:
+                # By this the daemon learns of them, should we come no farther.
+                number = bump(tables)
+                version = number if alone else version
         taken.orders += len(farther)
-        put += [order for order in farther if isinstance(order, Bar)]
-    with grants.changing() as tables:
-        outbox.tell_again(tables)
-        number = written(tables, act, hand.due(grants, act.time)).number
-    return put, number
+    return version
+
+
+def _begin_bars(tables: Tables, orders: Iterable[Allow | Bar]) -> None:
+    """Let the bars be carried out, also those that a run which was cut short has written."""
+    keys = sorted({rows.order_key(order) for order in orders if isinstance(order, Bar)})
+    for key, value in tables.some(b"orders", keys):
+        order = rows.unpack_order(key, value)
+        if isinstance(order, Bar):
+            begin(tables, order)
 
 
 def _farther(tables: Tables, orders: Sequence[Allow | Bar]) -> Iterator[Allow | Bar]:

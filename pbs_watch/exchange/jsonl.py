@@ -30,11 +30,15 @@ from dataclasses import dataclass
 from json import encoder
 from typing import TypeAlias
 
+from pbs_watch.exchange.parcel import LATEST
 from pbs_watch.grants import rows
 from pbs_watch.grants.changes import Grant, Hold, Refusal, RefusalKey, SessionKey
 from pbs_watch.grants.orders import Allow, Bar
 
 VERSION = 1
+
+_LATEST = LATEST * 1_000_000 - 1
+"""Microseconds: what ends later than an import takes ends there, in 2106."""
 
 Row: TypeAlias = tuple[bytes, bytes]
 """A key of the map and its value."""
@@ -92,13 +96,13 @@ def _grant_lines(found: Rows) -> Iterator[bytes]:
 
 
 def _time(seconds: float) -> str:
-    micro = rows.micros(seconds)
+    micro = min(rows.micros(seconds), _LATEST)
     return f"{micro // 1_000_000}.{micro % 1_000_000:06}"
 
 
 def _until(seconds: float) -> str:
     """A time up to which logins are void, rounded so that it is the same ones for ever."""
-    micro = rows.micros(seconds)
+    micro = min(rows.micros(seconds), _LATEST)
     return _time((micro - (micro / 1e6 > seconds)) / 1e6)
 
 

@@ -15,15 +15,15 @@ from pbs_watch.grants import rows
 from pbs_watch.grants.address import NETWORK_BITS, literal, number, widened
 from pbs_watch.grants.changes import Grant, Hold, Refusal, RefusalKey, SessionKey
 from pbs_watch.grants.judge import ALL_REASONS
-from pbs_watch.grants.orders import Allow, Bar
+from pbs_watch.grants.orders import LONGEST_NOTE, Allow, Bar
 
 
-def read(name: str, data: bytes, *, force: bool = False) -> Parcel:
+def read(name: str, data: bytes, *, force: bool = False, fold: bool = False) -> Parcel:
     """What the lines of a file called ``name`` say; raises :class:`UsageError` for the first bad.
 
-    ``force``: networks of any width may be allowed.
+    ``force``: networks of any width may be allowed.  ``fold``: users are kept in lower case.
     """
-    reader = _Reader(force=force)
+    reader = _Reader(force=force, fold=fold)
     count = 0
     try:
         for count, line in enumerate(data.split(b"\n"), 1):
@@ -59,8 +59,9 @@ def _check_version(row: object) -> None:
 class _Reader:
     """Makes a parcel out of rows; raises KeyError, TypeError or ValueError for a bad one."""
 
-    def __init__(self, *, force: bool) -> None:
+    def __init__(self, *, force: bool, fold: bool) -> None:
         self.parcel = Parcel()
+        self._fold = fold
         self._force = force
         self._sources: dict[str, int] = {}
         self._kinds: dict[str, Callable[[Any], None]] = {
@@ -98,7 +99,7 @@ class _Reader:
             raw = relaying_network(name.encode("ascii", "backslashreplace"), force=True)
             self.parcel.bars.append(Bar("network", raw, since, until, note))
         elif subject == "user":
-            raw = _bytes(row, "name", nul=True)
+            raw = self._user(row, "name")
             self.parcel.bars.append(Bar("user", raw, since, until, note))
         elif subject == "everybody":
             self.parcel.bars.append(Bar("everybody", b"", since, until, note))
@@ -119,13 +120,13 @@ class _Reader:
             _seconds(row, "expires"),
             _seconds(row, "login"),
             _seconds(row, "since"),
-            _bytes(row, "user", nul=True),
+            self._user(row),
             _bytes(row, "service"),
             *self._place(row),
         )
 
     def _session(self, row: Any) -> None:
-        key = SessionKey(_bytes(row, "service"), _bytes(row, "user", nul=True), _bytes(row, "port"))
+        key = SessionKey(_bytes(row, "service"), self._user(row), _bytes(row, "port"))
         if len(key.service) + len(key.user) + len(key.port) > rows.LONGEST_NAME:
             raise ValueError(f"service, user and port are longer than {rows.LONGEST_NAME} bytes")
         hold = Hold(_seconds(row, "until"), _seconds(row, "began"))
@@ -137,7 +138,7 @@ class _Reader:
             raise ValueError("reason is not a word of pbs-watch")
         if type(times) is not int or not 0 < times < 1 << 63:
             raise ValueError("times is not a number of times")
-        key = RefusalKey(_address(row), reason, _bytes(row, "user", nul=True))
+        key = RefusalKey(_address(row), reason, self._user(row))
         self.parcel.refusals[key] = Refusal(
             _seconds(row, "first"),
             _seconds(row, "last"),
@@ -145,6 +146,10 @@ class _Reader:
             _bytes(row, "service"),
             *self._place(row),
         )
+
+    def _user(self, row: Any, name: str = "user") -> bytes:
+        raw = _bytes(row, name, nul=True)
+        return raw.lower() if self._fold else raw
 
     def _place(self, row: Any) -> tuple[int, int, int]:
         place = row["place"]
@@ -184,7 +189,8 @@ def _string(row: Any, name: str) -> str:
 
 def _note(row: Any) -> str:
     note = _string(row, "note")
-    note.encode("utf-8", "surrogateescape")
+    if len(note.encode("utf-8", "surrogateescape")) > LONGEST_NOTE:
+        raise ValueError(f"note is longer than {LONGEST_NOTE} bytes")
     return note
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pbs_watch.errors import PbsWatchError, UsageError
-from pbs_watch.files import like, status, sync_directory
+from pbs_watch.files import like, refuse_strangers, status, sync_directory
 
 ENDING = {signal.SIGTERM, signal.SIGINT}
 """The signals that end an export; blocked from :func:`hold_signals` on, and waited for."""
@@ -111,8 +111,8 @@ def wait(seconds: float) -> None:
         raise EndedError(found.si_signo)
 
 
-def write(to: Target, source: bytes) -> None:
-    """Replace the table by one with the rows of ``source``.
+def write(to: Target, source: bytes) -> list[Path]:
+    """Replace the table by one with the rows of ``source``; the files of which it consists.
 
     Raises :class:`PostmapError`, :class:`UsageError` for a type that can only be read, and
     :class:`EndedError`; the old table then stays as it is.
@@ -121,7 +121,7 @@ def write(to: Target, source: bytes) -> None:
         with _workshop(to.path) as folder:
             _write_source(folder / _SOURCE, source)
             _run(to, folder)
-            _publish(to, folder)
+            return _publish(to, folder)
     except OSError as error:
         raise PostmapError(f"{to.type}:{to.path}: cannot be written ({error.strerror})") from None
 
@@ -199,13 +199,16 @@ def _run(to: Target, folder: Path) -> None:
     raise PostmapError(f"{to.type}:{to.path}: {why}")
 
 
-def _publish(to: Target, folder: Path) -> None:
+def _publish(to: Target, folder: Path) -> list[Path]:
     """Rename the files of the new table over those of the old one."""
     made = sorted(one for one in folder.iterdir() if one.name != _SOURCE)
     if not made:
         raise UsageError(f"{to.type}:{to.path}: postmap made no file; name another type")
+    places = []
     for one in made:
-        place = Path(os.path.realpath(f"{to.path}{one.name.removeprefix(_SOURCE)}"))
+        named = Path(f"{to.path}{one.name.removeprefix(_SOURCE)}")
+        refuse_strangers(named)
+        place = Path(os.path.realpath(named))
         descriptor = os.open(one, os.O_RDWR | os.O_CLOEXEC)
         try:
             like(descriptor, status(place), _MODE)
@@ -214,3 +217,5 @@ def _publish(to: Target, folder: Path) -> None:
             os.close(descriptor)
         one.replace(place)
         sync_directory(place.parent)
+        places.append(place)
+    return places

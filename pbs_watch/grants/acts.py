@@ -31,13 +31,19 @@ class Act:
 
 def written(tables: Tables, act: Act, due: float) -> Act:
     """Write an act down, to be remembered until ``due``; with its number."""
-    number = last_number(tables) + 1
+    number = bump(tables)
     key = number.to_bytes(8, "big")
-    tables.put(b"meta", LAST_ACT, key)
     row = asdict(act)
     del row["number"]
     tables.put_due(b"acts", [(key, pack_time(due) + json.dumps(row).encode())])
     return replace(act, number=number)
+
+
+def bump(tables: Tables) -> int:
+    """Let everybody read the orders anew, without an act; the number, which no act will have."""
+    number = last_number(tables) + 1
+    tables.put(b"meta", LAST_ACT, number.to_bytes(8, "big"))
+    return number
 
 
 def last_number(tables: Tables) -> int:

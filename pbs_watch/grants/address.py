@@ -36,8 +36,9 @@ def literal(text: bytes) -> bytes | None:
 
     No zone ids, no brackets, no shorthand such as ``127.1``.
     """
-    # Nearly every lookup, and there is only one spelling.
-    return text if _IPV4(text) else _ipv6(text)
+    if b":" in text:
+        return _ipv6(text)
+    return text if _IPV4(text) else None  # there is only one spelling
 
 
 @lru_cache(maxsize=65536)

@@ -27,6 +27,7 @@ def put(tables: Tables, changes: Changes, retention: float) -> list[Over]:
     _put_sessions(tables, changes)
     if retention:
         _put_refusals(tables, changes, retention)
+    _put_joins(tables, changes)
     for name, state in changes.sources.items():
         tables.put(b"sources", rows.source_key(name), rows.pack_source(name, state))
     if changes.told:
@@ -105,3 +106,15 @@ def _put_refusals(tables: Tables, changes: Changes, retention: float) -> None:
             continue
         kept.append((name, rows.pack_refusal(joined.last + retention, joined)))
     tables.put_due(b"refusals", kept)
+
+
+def _put_joins(tables: Tables, changes: Changes) -> None:
+    waiting = []
+    for (source, key), kept in changes.joins.items():
+        name = rows.join_key(source, key)
+        if kept is None:
+            tables.delete(b"joins", name)
+        else:
+            waiting.append((name, rows.pack_half(kept[0], key, kept[1])))
+    if waiting:
+        tables.put_due(b"joins", waiting)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from pbs_watch.grants.events import Half, JoinKey
 from pbs_watch.log.position import SourceState
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class Changes:
     ``sources``: how far each source has been read when these changes are complete.  ``names``:
     what the sources of the logins are called, by their ids.  ``orders``: the oldest version of the
     operator's orders by which any of it was judged.  ``told``: the number of the last of his acts
-    that the audit trail has told; 0: none since.
+    that the audit trail has told; 0: none since.  ``joins``: by source and key, the lines that wait
+    for a second one (:mod:`pbs_watch.grants.joins`) and until when, or ``None``: no more.
 
     ``sharing``: whether other hosts are to be told of logins.  Then ``outbox`` holds the keys of
     those that were read here, and ``news`` the logins of which nobody has been told yet.
@@ -152,18 +154,22 @@ class Changes:
     sources: dict[str, SourceState] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     told: int = 0
+    joins: dict[tuple[int, JoinKey], tuple[float, Half] | None] = field(default_factory=dict)
     sharing: bool = False
     outbox: set[bytes] = field(default_factory=set)
     news: dict[bytes, Grant] = field(default_factory=dict)
     _crowd: Crowd | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.logins or self.sessions or self.sources or self.refusals or self.told)
+        changed = self.logins or self.sessions or self.sources or self.refusals or self.joins
+        return bool(changed or self.told)
 
     @property
     def rows(self) -> int:
         """How many rows of the map these changes touch, about."""
-        return len(self.logins) + len(self.sessions) + len(self.sources) + len(self.refusals)
+        refused = len(self.refusals)
+        logged = len(self.logins) + len(self.sessions) + len(self.joins)
+        return logged + refused + len(self.sources)
 
     def login(self, address: bytes, grant: Grant) -> None:
         """Somebody logged in from ``address``, or proved by an end that he had."""
@@ -210,6 +216,7 @@ class Changes:
             self.refuse(name, refusal)
         self.sources.update(later.sources)
         self.names.update(later.names)
+        self.joins.update(later.joins)
         self.told = max(self.told, later.told)
         self.outbox |= later.outbox
         self.news.update(later.news)
@@ -224,6 +231,7 @@ class Changes:
             sources=self.sources,
             names=self.names,
             told=self.told,
+            joins=self.joins,
             sharing=self.sharing,
         )
         for key, grant in self.logins.items():

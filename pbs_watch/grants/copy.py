@@ -1,7 +1,9 @@
 """The operator's orders as text beside the map, for the day when the map cannot be read.
 
 They are the one thing in the map that no log can bring back.  The map is what counts; the copy is
-written after each order, and only ``rebuild`` reads it, where it cannot read the map.
+written after each order.  It is read where there is a copy that the map never knew, since it was
+made when the one before could not be read or had been removed: whoever comes first, the daemon,
+``rebuild`` or a command, takes over its orders before they give way to others.
 """
 
 from __future__ import annotations
@@ -13,27 +15,72 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from fcntl import LOCK_EX, flock
 from pathlib import Path
+from time import time
 
 from pbs_watch.errors import MapError, UsageError
 from pbs_watch.files import replace
-from pbs_watch.grants import rows
-from pbs_watch.grants.orders import Allow, Bar
+from pbs_watch.grants import hand, rows
+from pbs_watch.grants.orders import MEMORY, Allow, Bar
+from pbs_watch.grants.owner import carrying_out
 from pbs_watch.grants.store import Map
 
 NAME = "orders.jsonl"
 """The file in the map's directory: a line of JSON for each order."""
 
 
+@contextmanager
+def ordering(path: Path, retention: float) -> Iterator[Map]:
+    """The map at ``path``, to give orders; afterwards its copy is written.
+
+    Raises :class:`MapError`.
+    """
+    with carrying_out(path):
+        grants = Map(path, "write", retention)
+        try:
+            adopt(grants, time())
+            yield grants
+            keep_copy(grants)
+        finally:
+            grants.close()
+
+
+def adopt(grants: Map, now: float, directory: Path | None = None) -> int:
+    """Take over the orders of a copy that the map never knew; how many there were.
+
+    ``directory``: where the copy is, if not beside the map.
+
+    Done again where it was cut short.  Raises :class:`MapError`, also for a copy that cannot be
+    read: without its orders the map would grant what they forbid.
+    """
+    with grants.reading() as tables:
+        if tables.get(b"meta", rows.COPIED) is not None:
+            return 0
+        known = {key for key, _ in tables.rows(b"orders")}
+    orders = [
+        order
+        for order in read_copy(directory or grants.path)
+        if rows.order_key(order) not in known and _matters(order, now)
+    ]
+    hand.restore(grants, orders)
+    with grants.changing() as tables:
+        tables.put(b"meta", rows.COPIED, b"")
+    return len(orders)
+
+
+def _matters(order: Allow | Bar, now: float) -> bool:
+    return order.holds(now) if isinstance(order, Allow) else order.until + MEMORY > now
+
+
 def keep_copy(grants: Map) -> None:
-    """Write the orders that there are; raises :class:`MapError`.
+    """Write the orders that there are, in a map that knows its copy; raises :class:`MapError`.
 
     One command after the other, or an older copy could be the last.
     """
     path = grants.path / NAME
     try:
         with _alone(grants.path):
-            orders = grants.obey()
-            lines = [*map(_line, orders.allows), *map(_line, orders.bars)]
+            with grants.reading() as tables:
+                lines = [_line(rows.unpack_order(*row)) for row in tables.rows(b"orders")]
             replace(path, [line.encode("ascii") for line in lines], 0o640, like_its_folder=True)
     except UsageError as error:
         what = str(error).partition(";")[0]

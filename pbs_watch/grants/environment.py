@@ -18,7 +18,7 @@ import lmdb
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants import rows, upgrade
-from pbs_watch.grants.probe import DATA, probe
+from pbs_watch.grants.probe import DATA, no_map, probe
 from pbs_watch.grants.tables import Tables
 
 CHANGED_ROWS = 10_000
@@ -33,7 +33,7 @@ _MAX_DATABASES = 16
 _MAX_READERS = 512
 """Processes and threads that may read at once; four times LMDB's default."""
 
-_LOCK = "lock.mdb"
+LOCK = "lock.mdb"
 """LMDB's name for the file of locks and readers."""
 
 _LOCK_BYTES = _MAX_READERS * 64
@@ -48,6 +48,7 @@ _DATABASES = (
     b"refusals",
     b"orders",
     b"acts",
+    b"joins",
     b"expiry",
     b"sources",
     b"outbox",
@@ -78,10 +79,7 @@ class Environment:
         self._mode: Mode = mode
         creates = mode in {"daemon", "scratch"}
         if not creates and not _has_map(path):
-            raise MapError(
-                f"{path}: there is no map here; name the daemon's with --map, "
-                "or start the daemon, which makes it"
-            )
+            raise no_map(path)
         if creates:
             _make_directory(path)
             _reserve_lock(path)
@@ -193,7 +191,8 @@ class Environment:
     def _trouble(self, error: Exception) -> MapError:
         if isinstance(error, lmdb.PanicError):
             self.broken = True
-        return MapError(f"{self.path}: {_advice(error)}")
+        # What a daemon cannot write it tries again; commands say themselves what they did not do.
+        return MapError(f"{self.path}: {_advice(error, waits=self._mode == 'daemon')}")
 
     @contextmanager
     def _writing(self) -> Iterator[lmdb.Transaction]:
@@ -224,10 +223,20 @@ class Environment:
         with self._errors(), self._writing() as txn:
             yield self._tables(txn)
 
+    def sync(self) -> None:
+        """Wait until all that was committed is on the disk, the last transaction too."""
+        with self._errors():
+            self._env.sync(True)  # noqa: FBT003 - lmdb's own way
+
     def changed(self) -> int:
         """A number that grows with every transaction, of other processes too."""
         with self._errors():
             return int(self._env.info()["last_txnid"])
+
+    def size(self) -> int:
+        """Bytes of the map on the disk."""
+        with self._errors():
+            return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
     def _tables(self, txn: lmdb.Transaction) -> Tables:
         return Tables(txn, self._db.__getitem__)
@@ -265,7 +274,7 @@ def _reserve_lock(path: Path) -> None:
     LMDB maps it into memory: on a full disk writing there is no error but a SIGBUS.
     """
     try:
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             if not os.fstat(descriptor).st_size:
                 os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
@@ -273,13 +282,13 @@ def _reserve_lock(path: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         raise MapError(
-            f"{path}: {_LOCK} cannot be made ({error.strerror}); make room, give the "
+            f"{path}: {LOCK} cannot be made ({error.strerror}); make room, give the "
             "files to the daemon's user, or name another directory with --map"
         ) from None
 
 
-def _advice(error: Exception) -> str:
-    text = str(error)
+def _advice(error: Exception, *, waits: bool) -> str:
+    text, meanwhile = str(error), ", nothing is lost meanwhile" if waits else ""
     if isinstance(error, struct.error | ValueError):
         return f"the map is damaged ({text}); stop the daemon and run pbs-watch rebuild"
     if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
@@ -294,7 +303,7 @@ def _advice(error: Exception) -> str:
     if isinstance(error, lmdb.ReadersFullError):
         return f"too many processes read the map ({text}); end some of them"
     if "No space left" in text:
-        return f"no space left on the disk ({text}); make room, nothing is lost meanwhile"
+        return f"no space left on the disk ({text}); make room{meanwhile}"
     if "Read-only file system" in text:
-        return f"cannot be written ({text}); mount it for writing, nothing is lost meanwhile"
+        return f"cannot be written ({text}); mount it for writing{meanwhile}"
     return f"LMDB says: {text}"

@@ -9,25 +9,40 @@ operator's account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants import outbox, rows
-from pbs_watch.grants.acts import Act, unpack, written
+from pbs_watch.grants.acts import Act, bump, unpack, written
 from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import SWEEP_ROWS, Map
 from pbs_watch.grants.strike import Struck, batches, begin, finish, strike
 from pbs_watch.grants.tables import Tables
 
+_FOLDED = "fold_users"
+"""Who is said to have given an order whose user is called otherwise now."""
+
 _TOLD_WITHIN = 3600.0
 """Seconds in which a daemon, also one that is being restarted, tells an act in its trail."""
 
 
+@contextmanager
+def _giving(grants: Map) -> Iterator[Tables]:
+    """An order is written, and on the disk when this ends; or it is not given."""
+    try:
+        with grants.changing() as tables:
+            yield tables
+        grants.sync()
+    except MapError as error:
+        raise MapError(f"{error}; the order was not given: give it again then") from None
+
+
 def allow(grants: Map, order: Allow, by: str) -> None:
     """Let a network relay; a block of the very same network ends."""
-    with grants.changing() as tables:
+    with _giving(grants) as tables:
         tables.put_due(b"orders", [(rows.order_key(order), rows.pack_order(order))])
         blocked = _bar_of(tables, Bar("network", order.network, order.since, order.since))
         if blocked is not None and blocked.until > order.since:
@@ -46,7 +61,7 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
     that reaches farther stays as it is; what is returned says how far.
     """
     note = order.note
-    with grants.changing() as tables:
+    with _giving(grants) as tables:
         old = _bar_of(tables, order)
         if old is not None and old.until > order.until:
             order = replace(old, since=order.since)
@@ -69,14 +84,56 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
             f"{error}; the order stands, but what it makes void is not all removed yet: the daemon "
             "does that within some seconds, or give the order again"
         ) from None
-    struck.allows += ended
     struck.until = order.until
+    if ended:
+        struck.allows += 1
+        single = b"/" not in order.name
+        if single and not struck.addresses and not grants.allows(order.name, order.since):
+            struck.addresses = 1
     return struck
+
+
+def fold_orders(grants: Map) -> None:
+    """Let orders about users be about their names in lower case, by which they are kept now."""
+    capitals = [
+        bar for bar in grants.obey().bars if bar.subject == "user" and bar.name != bar.name.lower()
+    ]
+    for some in batches(capitals):
+        with grants.changing() as tables:
+            for one in some:
+                tables.delete(b"orders", rows.order_key(one))
+                order = replace(one, name=one.name.lower())
+                old = _bar_of(tables, order)
+                if old is None or old.until < order.until:
+                    _put_bar(tables, order)
+                    begin(tables, order)
+                    outbox.tell(tables, order, _FOLDED)
+            bump(tables)
+
+
+def similar(grants: Map, user: bytes, most: int) -> list[bytes]:
+    """Users in the map whose names differ from ``user`` by case, or by having a domain or not."""
+    local = user.lower().partition(b"@")[0]
+    whole = user.lower()
+    found: dict[bytes, None] = {}
+    with grants.reading() as tables:
+        for first in sorted({local[:1], local[:1].upper()}):
+            for key, _ in tables.rows(b"users", first):
+                if key[: len(local)].lower() != local:
+                    continue
+                name = rows.parse_user_key(key)[0]
+                folded = name.lower()
+                domain = folded == local or (whole == local and folded.startswith(local + b"@"))
+                if name != user and (folded == whole or domain):
+                    found[name] = None
+                    if len(found) > most:
+                        return list(found)
+    return list(found)
 
 
 def unblock(grants: Map, order: Bar, by: str) -> bool:
     """End a block now; whether there was one.  Logins before now stay void."""
-    with grants.changing() as tables:
+    with _giving(grants) as tables:
         old = _bar_of(tables, order)
         if old is None or old.until <= order.since:
             return False
@@ -88,21 +145,36 @@ def unblock(grants: Map, order: Bar, by: str) -> bool:
 
 
 def restore(grants: Map, orders: Sequence[Allow | Bar]) -> None:
-    """Put orders into a map that has none: they count before any login is read again."""
+    """Put orders into a map that does not know them; the daemon removes what they make void."""
     for some in batches(orders):
         with grants.changing() as tables:
             tables.put_due(b"orders", [(rows.order_key(one), rows.pack_order(one)) for one in some])
-            tables.put(b"meta", rows.LAST_ACT, (1).to_bytes(8, "big"))
+            if tables.count(b"logins") or tables.count(b"sessions"):
+                for one in some:
+                    if isinstance(one, Bar):
+                        begin(tables, one)
+            outbox.tell_again(tables)
+            bump(tables)
 
 
-def sweep(grants: Map, now: float) -> int:
-    """Remove all that is due, as the daemon does every few seconds; how many grants were over."""
-    over = 0
-    while True:
-        swept = grants.sweep(now)
-        over += len(swept.over)
-        if swept.looked < SWEEP_ROWS:
-            return over
+def sweep(grants: Map, by: str, now: float) -> int:
+    """Remove all that is due, where no daemon does it; how many grants were over.
+
+    A daemon tells each of them in its audit trail; of these it tells the number, as one act.
+    """
+    over, looked = 0, SWEEP_ROWS
+    try:
+        while looked == SWEEP_ROWS:
+            swept = grants.sweep(now)
+            looked = swept.looked
+            over += len(swept.over)
+        if over:
+            with grants.changing() as tables:
+                act = Act(now, "expire", "", by, note=f"{over} grants that were over")
+                written(tables, act, due(grants, now))
+    except MapError as error:
+        raise MapError(f"{error}; not all is removed: give it again then") from None
+    return over
 
 
 def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
@@ -110,7 +182,14 @@ def forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
 
     The act itself does not name him.
     """
-    struck = strike(grants, Bar("user", user, now, now), now, remember=False)
+    try:
+        return _forget(grants, user, by, now)
+    except MapError as error:
+        raise MapError(f"{error}; not all is forgotten: give it again then") from None
+
+
+def _forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
+    struck = strike(grants, [Bar("user", user, now, now)], now, remember=False)
     found = {"login": struck.logins, "open session": struck.sessions}
     for table, word, names in _PERSONAL:
         found[word] = _delete_where(grants, table, partial(names, user))

@@ -86,14 +86,17 @@ def judge(
     standing: Standing | None = None,
     place: tuple[int, int] = (0, 0),
     tell: Tell | None = None,
+    horizon: float = 0.0,
 ) -> Judged:
     """Judge ``events`` in the order of the log and collect what they change in ``into``.
 
     ``now``: epoch seconds; ``None`` judges each line as it was judged when it was new (replay).
     ``place``: the source and the file of the lines, as for :class:`~grants.changes.Grant`.
+    ``horizon``: nobody asks before that time, so that what is over by then is not collected.
     """
     counts = dict.fromkeys(Judged.__slots__, 0)
     tests = screens(policy, standing or NOTHING, counts, tell)
+    court = _Court(policy, into, place, horizon)
     hosts = policy.hosts
     for event in events:
         clock = event.time if now is None else now
@@ -104,76 +107,96 @@ def judge(
             verdict = "host"
         else:
             if not login:
-                _close(cast("End", event), policy, into)
+                _close(cast("End", event), court)
             verdict = ""
             for refusal in tests:
                 if verdict := refusal(event, clock):
                     break
             if not verdict:
                 if login:
-                    verdict = _login(cast("Login", event), policy, clock, into, place)
+                    verdict = _login(cast("Login", event), clock, court)
                 else:
-                    verdict = _end(cast("End", event), policy, clock, into, place)
+                    verdict = _end(cast("End", event), clock, court)
         counts[verdict] += 1
         if verdict not in _ACCEPTED:
-            refuse(into, event, verdict, place)
+            refuse(into, event, verdict, place, now)
         if tell is not None:
             tell(event, verdict)
     return Judged(**counts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Court:
+    """What all events of one judging share, as for :func:`judge`."""
+
+    policy: Policy
+    into: Changes
+    place: tuple[int, int]
+    horizon: float
+
+
+_DAY = 86400.0
+
 _ACCEPTED = frozenset({"logins", "ends"})
 
 
-def refuse(into: Changes, event: Event, reason: str, place: tuple[int, int]) -> None:
-    """Remember that the line of ``event`` granted nothing, and why."""
+def refuse(
+    into: Changes, event: Event, reason: str, place: tuple[int, int], now: float | None
+) -> None:
+    """Remember that the line of ``event`` granted nothing, and why.
+
+    A stamp in the future counts as ``now``: it would be remembered for ever.
+    """
+    time = event.time if now is None else min(event.time, now)
     into.refuse(
         RefusalKey(event.address, reason, event.user),
-        Refusal(event.time, event.time, 1, event.service, *place, event.offset),
+        Refusal(time, time, 1, event.service, *place, event.offset),
     )
 
 
 # What an event grants
 
 
-def _login(event: Login, policy: Policy, now: float, into: Changes, place: tuple[int, int]) -> str:
+def _login(event: Login, now: float, court: _Court) -> str:
     # A tuple's items by their places, and what is mostly not there first: a busy log makes a
     # hundred thousand of them a second.
+    policy, horizon = court.policy, court.horizon
     logged, _, address, user, port, service, _, _, hold, offset = event
     time = min(now, logged)
     expires = time + (policy.window_of(event) if policy.windows else policy.window)
     until = time + policy.session_limit if hold else 0.0
     if expires <= now and until <= now:
         return "stale"
+    if expires <= horizon and until <= horizon:
+        return "logins"
     if policy.prefix != IPV6_BITS:
         address = policy.granted(address)
-    into.login(address, grant(expires, time, user, service, (*place, offset)))
+    court.into.login(address, grant(expires, time, user, service, (*court.place, offset)))
     if hold:
-        into.session(address, SessionKey(service, user, port), Hold(until, time))
+        court.into.session(address, SessionKey(service, user, port), Hold(until, time))
     return "logins"
 
 
-def _close(event: End, policy: Policy, into: Changes) -> None:
-    """The session is over, whatever else is to be said of the line."""
-    if event.held:
+def _close(event: End, court: _Court) -> None:
+    """The session is over, whatever else is to be said of the line.
+
+    One that began later by its stamp, since the clock was set back, did so within a day.
+    """
+    policy = court.policy
+    if event.held and event.time + policy.session_limit + _DAY > court.horizon:
         key = SessionKey(event.service, event.user, event.port)
-        into.session(policy.granted(event.address), key, None)
+        court.into.session(policy.granted(event.address), key, None)
 
 
-def _end(event: End, policy: Policy, now: float, into: Changes, place: tuple[int, int]) -> str:
+def _end(event: End, now: float, court: _Court) -> str:
+    policy = court.policy
     time = min(event.time, now)
     if (event.seconds or 0) > MEMORY:
         return "stale"
     began = time - (event.seconds or 0)
-    if event.renew:
-        expires = time + policy.window_of(event)
-    elif event.seconds is not None:
-        expires = began + policy.window_of(event)
-    else:
-        return "ends"
-    if expires > now:
+    expires = policy.until(event, now)
+    if expires > now and expires > court.horizon:
         address = policy.granted(event.address)
-        into.login(
-            address, grant(expires, began, event.user, event.service, (*place, event.offset))
-        )
+        place = (*court.place, event.offset)
+        court.into.login(address, grant(expires, began, event.user, event.service, place))
     return "ends"

@@ -28,6 +28,9 @@ proves a login."""
 WIDEST = {32: 16, 128: 48}
 """The shortest prefixes that are allowed without force, by the size of the address in bits."""
 
+LONGEST_NOTE = 500
+"""Bytes of a note: a sentence or two, for whoever comes after."""
+
 Subject = Literal["network", "user", "everybody"]
 
 

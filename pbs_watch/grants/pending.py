@@ -26,6 +26,10 @@ class Pending:
         self._shown: Changes | None = None
         """The batch being committed without what was barred since it was handed over."""
 
+    def share(self, *, sharing: bool) -> None:
+        """Whether other hosts are to be told of logins from now on."""
+        self._sharing = self.making.sharing = sharing
+
     def obey(self, orders: Orders) -> None:
         """Orders were given: they win over what was made before them (design.md)."""
         self.orders = orders
@@ -62,6 +66,11 @@ class Pending:
             batch.append(self.making)
             self.making = batch
             self._committing = self._shown = None
+
+    @property
+    def grants_anything(self) -> bool:
+        """Whether :meth:`allows` need be asked: some address is granted or has a session."""
+        return any(changes.grants or changes.sessions for changes in self.changes())
 
     def allows(self, address: bytes, now: float) -> bool:
         """Whether what is not yet committed alone lets ``address`` relay."""

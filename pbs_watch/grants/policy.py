@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pbs_watch.grants.address import IPV6_BITS, Networks, widened
-from pbs_watch.grants.events import Event
+from pbs_watch.grants.events import End, Event
 
 OverLimit = Literal["alarm", "refuse"]
 Witness = Literal["off", "hold", "alarm", "require"]
@@ -27,7 +27,8 @@ class Policy:
     ``hosts``: the log's hosts that count, empty for all.  ``ignored``: users, or ``@`` and a
     domain, whose logins grant nothing.  ``most_users`` of one address, ``most_addresses`` of one
     user: 0 for any number; ``over_limit`` says what becomes of more.  ``prefix``: bits of an IPv6
-    address that are granted together.
+    address that are granted together.  ``fold``: the case of ASCII letters in a user's name does
+    not matter.
     """
 
     window: float
@@ -41,6 +42,7 @@ class Policy:
     most_addresses: int = 0
     over_limit: OverLimit = "alarm"
     prefix: int = IPV6_BITS
+    fold: bool = False
     witness: Witness = "off"
 
     def window_of(self, event: Event) -> float:
@@ -53,6 +55,27 @@ class Policy:
             if window is not None:
                 return window
         return self.windows.get(event.format, self.window)
+
+    def folded(self, event: Event) -> Event:
+        """The event, of the user by the one name that he has where case does not matter."""
+        user = event.user.lower()
+        return event if user == event.user else event._replace(user=user)
+
+    def until(self, event: Event, now: float) -> float:
+        """When the window ends that ``event`` grants at ``now``; 0.0: it grants none."""
+        time = min(event.time, now)
+        if isinstance(event, End) and not event.renew:
+            # It proves the login, where it tells when that was.
+            if event.seconds is None:
+                return 0.0
+            time -= event.seconds
+        return time + self.window_of(event)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what becomes of an event depends on the events before it."""
+        limits = self.most_users or self.most_addresses
+        return bool(limits) or self.witness in {"alarm", "require"}
 
     @property
     def alarms(self) -> bool:

@@ -24,6 +24,14 @@ _SOUND, _UNKNOWN = 0, 2
 """How the child exits; what it does not know is left to the one who opens the map."""
 
 
+def no_map(path: Path) -> MapError:
+    """The error that there is no map at ``path``."""
+    return MapError(
+        f"{path}: there is no map here; name the daemon's with --map, "
+        "or start the daemon, which makes it"
+    )
+
+
 def probe(path: Path) -> None:
     """Raise :class:`MapError` where reading the map at ``path`` would end the process."""
     try:

@@ -12,6 +12,7 @@ past      address NUL ended                  due, expires, login, since, place, 
 refusals  address NUL reason NUL user        due, first, last, times, place, service
 orders    kind, subject                      due, since, until, note
 acts      number                             due, JSON
+joins     source, digest of the rest         due, time, JSON
 expiry    time, kind, the row's key          empty
 sources   digest of the source's name        JSON
 outbox    kind, key of a login or order      expires, or the order's record
@@ -34,10 +35,11 @@ import struct
 
 from pbs_watch.grants.address import prefix
 from pbs_watch.grants.changes import Grant, Hold, Refusal, RefusalKey, SessionKey
+from pbs_watch.grants.events import Half, JoinKey
 from pbs_watch.grants.orders import MEMORY, Allow, Bar, Subject
 from pbs_watch.log.position import Position, SourceState
 
-SCHEMA = b"4"
+SCHEMA = b"5"
 """Version of the layout above; :mod:`pbs_watch.grants.upgrade` knows the older ones."""
 
 KINDS = {
@@ -47,6 +49,7 @@ KINDS = {
     b"refusals": b"R",
     b"orders": b"O",
     b"acts": b"A",
+    b"joins": b"J",
 }
 """The databases whose rows end by themselves, with the mark of each in the expiry index."""
 
@@ -55,6 +58,9 @@ LAST_ACT = b"acts"
 
 TOLD_ACT = b"told"
 """Name in ``meta`` of the number of the last act that the audit trail has told."""
+
+COPIED = b"copied"
+"""Name in ``meta`` of the mark of a map that knows the orders in the copy beside it."""
 
 RETENTION = b"retention"
 """Name in ``meta`` of the daemon's retention."""
@@ -142,6 +148,17 @@ def counts(value: bytes, now: float) -> bool:
     """Whether a packed grant counts at ``now`` by itself; raises as :func:`unpack_grant`."""
     value.index(b"\0", _GRANT.size)
     return int(_TIME.unpack_from(value)[0]) > now * 1e6
+
+
+def pack_moment(now: float) -> bytes:
+    """A moment for :func:`counts_at`: unlike :func:`pack_time` never later than ``now``."""
+    return _TIME.pack(int(now * 1e6) if now > 0 else 0)
+
+
+def counts_at(value: bytes, moment: bytes) -> bool:
+    """As :func:`counts`, for many values at one moment."""
+    value.index(b"\0", _GRANT.size)
+    return value[:8] > moment
 
 
 def unpack_grant(value: bytes) -> Grant:
@@ -284,6 +301,34 @@ def unpack_source(value: bytes) -> tuple[str, SourceState]:
         for device, inode, offset, anchor, skipping, modified, generation in row["positions"]
     )
     return name, SourceState(positions, row["cuts"], row["cursor"])
+
+
+def join_prefix(source: int) -> bytes:
+    """How the keys of the lines of a source begin that wait for a second one."""
+    return source.to_bytes(8, "big")
+
+
+def join_key(source: int, key: JoinKey) -> bytes:
+    """Key of a line that waits for a second one: a digest, since its parts may be long."""
+    from hashlib import blake2b  # noqa: PLC0415 - as in source_key()
+
+    text = b"\0".join((key.format.encode(), key.host, key.service, key.key))
+    return join_prefix(source) + blake2b(text, digest_size=16).digest()
+
+
+def pack_half(due: float, key: JoinKey, half: Half) -> bytes:
+    """A line that waits for a second one as a value, to be kept until ``due``."""
+    kind, time, *said = half
+    texts = [key.format, kind, *(part.decode("latin-1") for part in (*key[1:], *said))]
+    return pack_time(due) + pack_time(time) + json.dumps(texts, separators=(",", ":")).encode()
+
+
+def unpack_half(value: bytes) -> tuple[JoinKey, Half]:
+    """What :func:`pack_half` packed; raises ValueError, TypeError or struct.error."""
+    name, kind, *texts = json.loads(value[16:])
+    host, service, key, address, user, port = (text.encode("latin-1") for text in texts)
+    time = unpack_time(value[8:16])
+    return JoinKey(name, host, service, key), Half(kind, time, address, user, port)
 
 
 def text_of(raw: bytes) -> str:

@@ -10,7 +10,6 @@ Other processes read and write beside the daemon under LMDB's own locking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +19,9 @@ from pbs_watch.grants import rows
 from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.batch import put
 from pbs_watch.grants.changes import Changes, Hold, SessionKey
-from pbs_watch.grants.environment import BROKEN, CHANGED_ROWS, Environment, Mode
+from pbs_watch.grants.environment import CHANGED_ROWS, Environment, Mode
+from pbs_watch.grants.events import Half, JoinKey
+from pbs_watch.grants.glance import Glance, prefixed
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.sweep import Over, Swept, due, sweep
@@ -64,55 +65,46 @@ class Map(Environment):
             with self._errors(), self._writing() as txn:
                 txn.put(rows.RETENTION, ours, db=self._db[b"meta"])
 
+    def remember_for(self, retention: float) -> None:
+        """Remember what is over for so many seconds from now on, and say so to commands."""
+        self.retention = retention
+        self._agree_on_retention("daemon")
+
     # Lookups
 
     def allows(self, address: bytes, now: float, pending: Pending | None = None) -> bool:
-        """Whether ``address`` (canonical) may relay.
+        """Whether ``address`` (canonical) may relay; see :meth:`glance`."""
+        glance = self.glance(now, pending)
+        try:
+            return glance.allows(address)
+        finally:
+            glance.close()
+
+    def glance(self, now: float, pending: Pending | None = None) -> Glance:
+        """The newest committed state, other processes' included, to be closed soon.
 
         ``pending``: what is known beyond the map; orders that were given meanwhile win over it.
-        Reads the newest committed state, other processes' included.
+        Raises :class:`MapError`.
         """
-        try:
+        with self._errors():
             # LMDB keeps a finished read transaction for the next one: beginning costs 1 us.
-            txn = self._env.begin()
+            txn = self._env.begin(db=self._db[b"grants"])
             try:
                 if txn.get(rows.LAST_ACT, db=self._db[b"meta"]) != self._act:
                     self._load_orders(txn)
                 if pending is not None and pending.orders is not self.orders:
                     pending.obey(self.orders)
-                if self._granted(txn, address, now, pending):
-                    return True
-                if (
-                    b":" in address
-                    and self._granted(txn, widened(address, NETWORK_BITS), now, pending)
-                    # Others of its network may have logged in since it was blocked alone.
-                    and self.orders.blocked(address, now) is None
-                ):
-                    return True
-                return self.orders.allowed(address, now) is not None
-            finally:
+                return Glance(
+                    txn,
+                    now,
+                    sessions=self._db[b"sessions"],
+                    orders=self.orders,
+                    pending=pending,
+                    trouble=self._trouble,
+                )
+            except BaseException:
                 txn.abort()
-        except BROKEN as error:
-            raise self._trouble(error) from error
-
-    def _granted(
-        self, txn: lmdb.Transaction, address: bytes, now: float, pending: Pending | None
-    ) -> bool:
-        if pending is not None and pending.allows(address, now):
-            return True
-        value = txn.get(address, db=self._db[b"grants"])
-        if value is None:
-            return False
-        return rows.counts(value, now) or self._held(txn, address, now, pending)
-
-    def _held(
-        self, txn: lmdb.Transaction, address: bytes, now: float, pending: Pending | None
-    ) -> bool:
-        known = {} if pending is None else pending.sessions(address)
-        for key, value in _prefixed(txn.cursor(self._db[b"sessions"]), address + b"\0"):
-            if rows.unpack_time(value) > now and rows.parse_session_key(key)[1] not in known:
-                return True
-        return False
+                raise
 
     # The operator's orders
 
@@ -122,6 +114,11 @@ class Map(Environment):
             if txn.get(rows.LAST_ACT, db=self._db[b"meta"]) != self._act:
                 self._load_orders(txn)
         return self.orders
+
+    def read_orders(self) -> Orders:
+        """The operator's orders, for another thread than that of the lookups: nothing is noted."""
+        with self._errors(), self._env.begin() as txn:
+            return self._read_orders(txn)
 
     def _load_orders(self, txn: lmdb.Transaction) -> None:
         self.orders = self._read_orders(txn)
@@ -152,7 +149,7 @@ class Map(Environment):
         ``most``: so many are enough, and :data:`LOOKED_AT` rows; ``None``: all.
         """
         with self._errors(), self._env.begin(db=self._db[b"logins"]) as txn:
-            known = _prefixed(txn.cursor(), address + b"\0")
+            known = prefixed(txn.cursor(), address + b"\0")
             found = (
                 rows.parse_login_key(key)[1]
                 for key, value in islice(known, None if most is None else LOOKED_AT)
@@ -166,7 +163,7 @@ class Map(Environment):
         ``most``: so many are enough, and :data:`LOOKED_AT` rows; ``None``: all.
         """
         with self._errors(), self._env.begin() as txn:
-            known = _prefixed(txn.cursor(self._db[b"users"]), user + b"\0")
+            known = prefixed(txn.cursor(self._db[b"users"]), user + b"\0")
             logins = self._db[b"logins"]
             found = (
                 address
@@ -216,6 +213,15 @@ class Map(Environment):
             except (ValueError, KeyError, TypeError) as error:
                 raise self._position_lost(error) from None
 
+    def joins(self, source: int) -> dict[JoinKey, Half]:
+        """The lines of a source (its id) that wait for a second one."""
+        with self._errors(), self._env.begin(db=self._db[b"joins"]) as txn:
+            found = prefixed(txn.cursor(), rows.join_prefix(source))
+            try:
+                return dict(rows.unpack_half(value) for _, value in found)
+            except (ValueError, TypeError) as error:
+                raise self._position_lost(error) from None
+
     def commit(self, changes: Changes) -> list[Over]:
         """Write ``changes`` in one transaction; raises :class:`MapError` and changes nothing.
 
@@ -244,11 +250,3 @@ class Map(Environment):
         with self._errors():
             freed: int = self._env.reader_check()
             return freed
-
-
-def _prefixed(cursor: lmdb.Cursor, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    if cursor.set_range(prefix):
-        for key, value in cursor:
-            if not key.startswith(prefix):
-                return
-            yield key, value

@@ -8,18 +8,19 @@ was cut short.  Doing it twice does no harm.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TypeVar
 
 from pbs_watch.grants import rows
-from pbs_watch.grants.address import NETWORK_BITS, overlap, widened
+from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.changes import Grant, SessionKey
-from pbs_watch.grants.orders import Bar
+from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.sweep import held
-from pbs_watch.grants.tables import Row, Tables
+from pbs_watch.grants.tables import Tables
+from pbs_watch.grants.void import Void, Voiding, void_grants, void_logins, void_sessions
 
 _BATCH = 500
 """Addresses worked out anew in one transaction: each touches half a dozen rows, mostly."""
@@ -28,31 +29,42 @@ _UNFINISHED = b"striking "
 """What stands in ``meta`` before the key of an order whose void rows are being removed; the value
 is the order, without which nobody could tell what to remove."""
 
-_STEP = 1.0
-"""Seconds that a clock may be off: what is dated later than that was written before the clock was
-set back."""
-
 _Item = TypeVar("_Item")
+
+_NAMED = 100
+"""Addresses that go on to relay which are named; all are counted."""
+
+_USERS = 3
+"""Users who are named of one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """An address that lost something to an order and may relay all the same.
+
+    ``users``: some of the others who logged in there; ``allow``: the operator's order.
+    """
+
+    address: bytes
+    users: tuple[bytes, ...]
+    allow: Allow | None
 
 
 @dataclass(slots=True)
 class Struck:
-    """What an order made void: allows, logins, sessions, and how many addresses lost a grant.
+    """What an order made void: allows, logins, sessions, and how many addresses may relay no more.
 
-    ``until``: the time of the bar that stands (epoch seconds).
+    ``kept``: how many of the others that lost something go on to relay, and ``going_on`` the first
+    of them.  ``until``: the time of the bar that stands (epoch seconds).
     """
 
     allows: int = 0
     logins: int = 0
     sessions: int = 0
     addresses: int = 0
+    kept: int = 0
+    going_on: list[GoesOn] = field(default_factory=list)
     until: float = 0.0
-
-    def add(self, other: Struck) -> None:
-        """Add what was made void of another address."""
-        self.logins += other.logins
-        self.sessions += other.sessions
-        self.addresses += other.addresses
 
 
 def begin(tables: Tables, order: Bar) -> None:
@@ -62,10 +74,30 @@ def begin(tables: Tables, order: Bar) -> None:
 
 def finish(grants: Map, order: Bar, now: float) -> Struck:
     """Remove what ``order`` makes void, and write down that it is done."""
-    struck = strike(grants, order, now)
-    with grants.changing() as tables:
-        tables.delete(b"meta", _UNFINISHED + rows.order_key(order))
+    struck = strike(grants, [order], now)
+    _done(grants, [order])
     return struck
+
+
+def finish_all(grants: Map, now: float, *, imported: bool = False) -> None:
+    """Remove all that is void and still there, whoever gave the orders.
+
+    ``imported``: what is dated later than now came so from elsewhere.
+    """
+    orders = unfinished(grants)
+    if orders:
+        strike(grants, orders, now, imported=imported)
+        _done(grants, orders)
+
+
+def _done(grants: Map, orders: Sequence[Bar]) -> None:
+    for some in batches(orders):
+        with grants.changing() as tables:
+            for order in some:
+                key = _UNFINISHED + rows.order_key(order)
+                # Another one of the same subject may have been given meanwhile.
+                if tables.get(b"meta", key) == rows.pack_order(order):
+                    tables.delete(b"meta", key)
 
 
 def unfinished(grants: Map) -> list[Bar]:
@@ -78,22 +110,32 @@ def unfinished(grants: Map) -> list[Bar]:
     return [order for order in found if isinstance(order, Bar)]
 
 
-def strike(grants: Map, order: Bar, now: float, *, remember: bool = True) -> Struck:
-    """Remove the logins and sessions that ``order`` makes void, and work the grants out anew."""
-    void: defaultdict[bytes, _Void] = defaultdict(_Void)
+def strike(
+    grants: Map,
+    orders: Sequence[Bar],
+    now: float,
+    *,
+    remember: bool = True,
+    imported: bool = False,
+) -> Struck:
+    """Remove the logins and sessions that ``orders`` make void, and work the grants out anew."""
+    voiding = Voiding(orders, now, grants.read_orders())
+    if imported:
+        voiding.latest = rows.NEVER
+    void: defaultdict[bytes, Void] = defaultdict(Void)
     with grants.reading() as tables:
-        for address, user in _void_logins(tables, order, now):
+        for address, user in void_logins(tables, voiding):
             void[address].users.append(user)
-        for key in _void_sessions(tables, order, now):
+        for key in void_sessions(tables, voiding):
             void[rows.parse_session_key(key)[0]].sessions.append(key)
-        for address in _void_grants(tables, order, now):
+        for address in void_grants(tables, voiding):
             void[address].whole = True
     retention = grants.retention if remember else 0.0
     struck = Struck()
     for some in batches(list(void.items()), _BATCH):
         with grants.changing() as tables:
             for address, rest in some:
-                struck.add(_strike_address(tables, address, rest, order, now=now, kept=retention))
+                _strike_address(tables, address, rest, voiding, struck, remembered=retention)
     return struck
 
 
@@ -103,111 +145,89 @@ def batches(items: Sequence[_Item], size: int = _BATCH) -> Iterator[Sequence[_It
         yield items[start : start + size]
 
 
-# What is void
-
-
-@dataclass(slots=True)
-class _Void:
-    """What is to be removed of one address: the users of logins, the keys of sessions.
-
-    ``whole``: its grant is to be worked out anew though no login of it may be left.
-    """
-
-    users: list[bytes] = field(default_factory=list)
-    sessions: list[bytes] = field(default_factory=list)
-    whole: bool = False
-
-
-def _before(order: Bar, when: bytes, now: float) -> bool:
-    """Whether what began at a packed time began before the order.
-
-    All that is dated later than now was written before the clock was set back.
-    """
-    return when <= rows.pack_time(order.until) or when > rows.pack_time(now + _STEP)
-
-
-def _void_logins(tables: Tables, order: Bar, now: float) -> Iterator[tuple[bytes, bytes]]:
-    """Address and user of the logins that an order makes void."""
-    if order.subject == "user":
-        for key, _ in tables.rows(b"users", order.name + b"\0"):
-            user, address = rows.parse_user_key(key)
-            if user == order.name:
-                yield address, user
-        return
-    for key, value in _around(tables, b"logins", order, b"\0"):
-        if _before(order, value[8:16], now) and _concerns(order, key[: key.index(b"\0")]):
-            yield rows.parse_login_key(key)
-
-
-def _void_sessions(tables: Tables, order: Bar, now: float) -> Iterator[bytes]:
-    """The keys of the sessions that an order makes void; few are open beside the logins."""
-    for key, value in _around(tables, b"sessions", order, b"\0"):
-        if order.subject == "user":
-            fits = rows.parse_session_key(key)[1].user == order.name
-        else:
-            fits = _concerns(order, key[: key.index(b"\0")])
-        if fits and _before(order, value[8:16], now):
-            yield key
-
-
-def _void_grants(tables: Tables, order: Bar, now: float) -> Iterator[bytes]:
-    """The addresses of grants that an order makes void, whether or not a login of it is left."""
-    for address, value in _around(tables, b"grants", order, b""):
-        if order.subject == "user":
-            fits = value.endswith(order.name) and rows.unpack_grant(value).user == order.name
-        else:
-            fits = _concerns(order, address)
-        if fits and _before(order, value[8:16], now):
-            yield address
-
-
-def _around(tables: Tables, table: bytes, order: Bar, end: bytes) -> Iterator[Row]:
-    """The rows among which an order's are; ``end``: what follows the address in their keys."""
-    starts: Iterable[bytes] = [b""]
-    if order.subject == "network" and b"/" not in order.name:
-        # An IPv6 address may be granted with its network.
-        starts = sorted({order.name + end, widened(order.name, NETWORK_BITS) + end})
-    for start in starts:
-        yield from tables.rows(table, start)
-
-
-def _concerns(order: Bar, address: bytes) -> bool:
-    return order.subject == "everybody" or overlap(order.name, address)
-
-
 # What is left
 
 
 def _strike_address(
-    tables: Tables, address: bytes, void: _Void, order: Bar, *, now: float, kept: float
-) -> Struck:
-    """Remove what is void of one address; ``kept``: seconds for which it is remembered."""
+    tables: Tables,
+    address: bytes,
+    void: Void,
+    voiding: Voiding,
+    struck: Struck,
+    *,
+    remembered: float,
+) -> None:
+    """Remove what is void of one address; ``remembered``: for so many seconds."""
+    now = voiding.now
     old = tables.get(b"grants", address)
-    may = old is not None and (rows.counts(old, now) or held(tables, address, now))
-    logins = sum(_drop_login(tables, address, user, order, now) for user in void.users)
+    may = old is not None and _holds(tables, address, old, now)
+    logins = sum(_drop_login(tables, address, user, voiding) for user in void.users)
     sessions = sum(tables.delete(b"sessions", key) for key in void.sessions)
     left = _left(tables, address)
+    still = left is not None and (left.expires > now or held(tables, address, now))
     if left is not None:
-        still = left.expires > now or held(tables, address, now)
         if old is not None and may and still:
             # There was no gap: others were logged in all the time.
             left = left._replace(since=min(left.since, rows.unpack_grant(old).since))
         tables.put(b"grants", address, rows.pack_grant(left))
-        may = may and not still
     elif old is not None:
         tables.delete(b"grants", address)
-        if kept:
+        if remembered:
             ended = rows.pack_time(now) if may else old[:8]
-            past = rows.pack_past(now + kept, old)
+            past = rows.pack_past(now + remembered, old)
             tables.put_due(b"past", [(address + b"\0" + ended, past)])
-    return Struck(0, logins, sessions, int(may))
+    struck.logins += logins
+    struck.sessions += sessions
+    allow = voiding.allowed(address, now)
+    if allow is None and not still and not _network_holds(tables, address, now):
+        struck.addresses += may
+    elif may or logins or sessions:
+        struck.kept += 1
+        if len(struck.going_on) < _NAMED:
+            struck.going_on.append(GoesOn(address, _others(tables, address, now), allow))
 
 
-def _drop_login(tables: Tables, address: bytes, user: bytes, order: Bar, now: float) -> bool:
-    """Remove a login, unless it came again after the order."""
+def _holds(tables: Tables, address: bytes, grant: bytes, now: float) -> bool:
+    return rows.counts(grant, now) or held(tables, address, now)
+
+
+def _network_of(address: bytes) -> bytes | None:
+    """The network with which an IPv6 address may be granted."""
+    network = widened(address, NETWORK_BITS) if b"/" not in address else address
+    return None if network == address else network
+
+
+def _network_holds(tables: Tables, address: bytes, now: float) -> bool:
+    network = _network_of(address)
+    value = None if network is None else tables.get(b"grants", network)
+    return network is not None and value is not None and _holds(tables, network, value, now)
+
+
+def _others(tables: Tables, address: bytes, now: float) -> tuple[bytes, ...]:
+    """Some of those by whose logins or sessions an address may relay, or its network."""
+    found: dict[bytes, None] = {}
+    for one in (address, _network_of(address)):
+        for user in _users(tables, one + b"\0", now) if one is not None else ():
+            found[user] = None
+            if len(found) == _USERS:
+                break
+    return tuple(found)
+
+
+def _users(tables: Tables, start: bytes, now: float) -> Iterator[bytes]:
+    for key, value in tables.rows(b"logins", start):
+        if rows.unpack_time(value) > now:
+            yield rows.parse_login_key(key)[1]
+    for key, value in tables.rows(b"sessions", start):
+        if rows.unpack_time(value) > now:
+            yield rows.parse_session_key(key)[1].user
+
+
+def _drop_login(tables: Tables, address: bytes, user: bytes, voiding: Voiding) -> bool:
+    """Remove a login, unless it came again after the orders."""
     key = rows.login_key(address, user)
     value = tables.get(b"logins", key)
-    if value is None or not _before(order, value[8:16], now):
+    if value is None or not voiding.void(address, user, value[8:16]):
         return False
     tables.delete(b"users", rows.user_key(key))
     return tables.delete(b"logins", key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pbs_watch.grants import rows
+from pbs_watch.grants.acts import bump
 from pbs_watch.grants.tables import Tables
 
 _tuple = tuple.__new__
@@ -23,10 +24,11 @@ class Over(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """How many rows a sweep looked at, and the grants that were found over."""
+    """How many rows a sweep looked at, the grants that were found over, and how many orders."""
 
     looked: int
     over: list[Over]
+    orders: int = 0
 
 
 def held(tables: Tables, address: bytes, now: float) -> bool:
@@ -58,6 +60,8 @@ def sweep(tables: Tables, now: float, most: int, retention: float) -> Swept:
     """Remove rows that were due before ``now``, of which at most so many are looked at."""
     found = tables.take_first(b"expiry", rows.pack_time(now), most)
     gone = {table: _expire(tables, found, table, now) for table in rows.KINDS}
+    if gone[b"orders"]:
+        bump(tables)  # so that nobody goes on to remember them
     ended: dict[bytes, bytes] = {}
     for name in gone[b"logins"]:
         address, _, user = name.partition(b"\0")
@@ -68,7 +72,7 @@ def sweep(tables: Tables, now: float, most: int, retention: float) -> Swept:
         ended[address] = max(when, ended.get(address, b""))
     over = _drop_grants(tables, ended, now)
     remember(tables, over, retention)
-    return Swept(len(found), over)
+    return Swept(len(found), over, len(gone[b"orders"]))
 
 
 # Many rows at once and in order take half as long as row by row.

@@ -8,12 +8,14 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from pbs_watch.errors import MapError
 from pbs_watch.grants.changes import Changes
+from pbs_watch.grants.copy import keep_copy
 from pbs_watch.grants.owner import unless_carried_out
 from pbs_watch.grants.store import SWEEP_ROWS, Map
-from pbs_watch.grants.strike import finish, unfinished
+from pbs_watch.grants.strike import finish_all, unfinished
 from pbs_watch.grants.sweep import Over
 
 _LONGEST = 10.0
@@ -31,6 +33,7 @@ class Writer:
         self._wake = wake
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[MapError | None] = queue.SimpleQueue()
+        self._copy_old = False
         self.tidying = False
         """Whether a tidying waits or goes on."""
         self._over: queue.SimpleQueue[list[Over]] = queue.SimpleQueue()
@@ -54,6 +57,15 @@ class Writer:
         if not self.tidying:
             self.tidying = True
             self._jobs.put(lambda: self._tidy(now))
+
+    def call(self, job: Callable[[], None]) -> None:
+        """Do something else to the map; an error is left to the next commit to report."""
+
+        def tried() -> None:
+            with suppress(MapError):
+                job()
+
+        self._jobs.put(tried)
 
     def result(self) -> tuple[bool, MapError | None]:
         """Whether a commit has ended since the last call, and its error if it failed."""
@@ -105,8 +117,9 @@ class Writer:
 
     def _finish_orders(self, now: float) -> None:
         with unless_carried_out(self._map.path) as free:
-            for order in unfinished(self._map) if free else ():
-                finish(self._map, order, now)
+            if free:
+                finish_all(self._map, now)
+                self._copy_old = True
 
     def _tidy(self, now: float) -> None:
         more = False
@@ -116,6 +129,11 @@ class Writer:
                 self._finish_orders(now)
             swept = self._map.sweep(now)
             more = swept.looked >= SWEEP_ROWS
+            if swept.orders or self._copy_old:
+                # What has ended is to be in no copy either: it may name people.
+                self._copy_old = True
+                keep_copy(self._map)
+                self._copy_old = False
             if swept.over:
                 self._over.put(swept.over)
                 self._wake()

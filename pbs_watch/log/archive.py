@@ -41,6 +41,22 @@ def is_compressed(path: str) -> bool:
         return os.pread(descriptor, 6, 0).startswith(MAGICS)
 
 
+_TAIL = 64 << 10
+"""Bytes at the end of a file in which its last line is looked for."""
+
+
+def last_line(path: str) -> bytes:
+    """The last whole line of a plain file; empty where nobody can tell without reading it all."""
+    size = size_of(path)
+    if not size or is_compressed(path):
+        return b""
+    with opened(path) as descriptor:
+        tail = os.pread(descriptor, _TAIL, max(size - _TAIL, 0))
+    end = tail.rfind(b"\n") + 1
+    begin = tail.rfind(b"\n", 0, max(end - 1, 0)) + 1
+    return tail[begin:end] if begin or size <= _TAIL else b""
+
+
 @contextmanager
 def opened(path: str) -> Iterator[int]:
     """A descriptor to read a file with; raises :class:`SourceError`."""

@@ -13,6 +13,7 @@ Nothing here reads a clock: ``now`` is a parameter.  A stamp that is not a date 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 
 _Date = tuple[int, int, int, int, int]
@@ -59,6 +60,23 @@ class Clock:
         self._bsd_kept_at = 0.0
         self._ambiguous = False
         """Whether the stamp read last is one of an hour that daylight saving repeats, or skips."""
+
+    @property
+    def years_follow(self) -> bool:
+        """Whether the year of a BSD stamp depends on the stamps read before it."""
+        return self._year is not None
+
+    def of(self, header: Mapping[str, bytes | None], now: float) -> float | None:
+        """Epoch seconds of the stamp among the groups of a header; ``now`` as for the others."""
+        if stamp := header.get("rfc3339"):
+            return self.rfc3339(stamp)
+        if stamp := header.get("bsd"):
+            return self.bsd(stamp, now)
+        if stamp := header.get("slash"):
+            return self.slash(stamp, now)
+        if stamp := header.get("bsdyear"):
+            return self.bsdyear(stamp, now)
+        return self.tai64n(header.get("tai64n") or b"")
 
     def bsd(self, stamp: bytes, now: float) -> float | None:
         """Epoch seconds of ``Nov 22 08:41:27``."""
@@ -123,8 +141,16 @@ class Clock:
 
     def slash(self, stamp: bytes, now: float) -> float | None:
         """Epoch seconds of nginx's ``2026/11/22 08:00:00``."""
+        return self._written_as("%Y/%m/%d %H:%M:%S", stamp, now)
+
+    def bsdyear(self, stamp: bytes, now: float) -> float | None:
+        """Epoch seconds of Apple's ``Nov 22 2026 08:00:00``."""
+        month = _MONTHS.get(stamp[:3])
+        return self._written_as("%m %d %Y %H:%M:%S", b"%d%b" % (month or 0, stamp[3:]), now)
+
+    def _written_as(self, form: str, stamp: bytes, now: float) -> float | None:
         try:
-            naive = datetime.strptime(stamp.decode(), "%Y/%m/%d %H:%M:%S")
+            naive = datetime.strptime(stamp.decode(), form)
         except ValueError:
             return None
         return self._in_zone(naive, now)

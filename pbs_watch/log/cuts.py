@@ -70,13 +70,33 @@ class Cuts:
         self._open = 0
         self._gap = False
         self._careful = 0
+        self.gaps = 0
+        """How often lines may have been lost, whatever the mode, since this was made."""
         self.version = 0
         """Grows with every change, so that a caller knows when to save the state again."""
+
+    def judge_as(self, mode: Mode) -> None:
+        """Judge what comes from now on by another mode; doubts that there are end as they began."""
+        if mode != self._mode:
+            self._mode = mode
+            if mode == "off":
+                self._doubts.clear()
+                self._open, self._gap, self._careful = 0, False, 0
+            self.version += 1
 
     @property
     def active(self) -> bool:
         """Whether every message of the tags must be shown, not only those that may matter."""
         return self._open > 0 or self._careful > 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under doubt: what follows is judged as if nothing came before it."""
+        return not self.active and not self._gap
+
+    def clean(self) -> Cuts:
+        """The state of a source in which nothing was cut, with the same mode."""
+        return Cuts(self._mode)
 
     @property
     def gapped(self) -> bool:
@@ -100,7 +120,12 @@ class Cuts:
             self.version += 1
 
     def gap(self) -> None:
-        """Lines may have been lost: every tag is under doubt."""
+        """Lines may have been lost before what comes next: every tag is under doubt."""
+        self.gaps += 1
+        self.doubt_all()
+
+    def doubt_all(self) -> None:
+        """Every tag is under doubt."""
         if self._mode != "off":
             self._doubts.clear()
             self._open = 0
@@ -122,7 +147,7 @@ class Cuts:
             if not self._gap:
                 return False
             if len(self._doubts) >= _TAGS:
-                self.gap()
+                self.doubt_all()
             doubt = self._doubts[tag] = _Doubt(_PIECES_TO_COME[self._mode])
             self._open += 1
         if doubt.over():

@@ -61,7 +61,7 @@ class Source:
     """
 
     def __init__(self, path: str, gap: Callable[[], None], notice: Notice) -> None:
-        self.name = os.path.abspath(path)
+        self.name = self.known_as(path)
         self._gap = gap
         self._notice = notice
         self._current: LogFile | None = None
@@ -90,6 +90,11 @@ class Source:
         """Whether the log could not be observed when it was looked at last; absent is not."""
         self.restarts = 0
         """How often a file was read again from its beginning: what waits must be asked anew."""
+
+    @staticmethod
+    def known_as(path: str) -> str:
+        """The ``name`` of the source of a path."""
+        return os.path.abspath(path)
 
     @property
     def positions(self) -> tuple[Position, ...]:

@@ -1,8 +1,8 @@
 """Log headers: the part of a line before the message.
 
 A header is a regular expression over bytes, matched at the start of a line; the message begins
-where it ends.  Its named groups are optional: one of ``bsd``, ``rfc3339``, ``slash`` and
-``tai64n`` (the stamp), ``host``, ``tag`` and ``pid``.  All pieces are possessive or of fixed
+where it ends.  Its named groups are optional: one of ``bsd``, ``bsdyear``, ``rfc3339``, ``slash``
+and ``tai64n`` (the stamp), ``host``, ``tag`` and ``pid``.  All pieces are possessive or of fixed
 length, and the few that are optional may give way once, so that matching takes linear time.
 (Optional groups are not possessive themselves: Python 3.11.2, Debian 12's, goes on behind what a
 group had taken before it failed, and would read ``00.Z`` as a stamp.)
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 STAMPS: dict[str, bytes] = {
     "bsd": rb"[A-Z][a-z]{2} {1,2}+\d{1,2}+ \d\d:\d\d:\d\d",
+    "bsdyear": rb"[A-Z][a-z]{2} {1,2}+\d{1,2}+ \d{4} \d\d:\d\d:\d\d",
     "rfc3339": rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9}+)?(?:Z|[+-]\d\d:\d\d)",
     "slash": rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d",
     "tai64n": rb"@[0-9a-f]{24}",

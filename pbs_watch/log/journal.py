@@ -56,6 +56,7 @@ class Journal:
         self._notice = notice
         self._cursor = ""
         self._expected = ""
+        self._missing = False
         self._since = 0.0
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe: Pipe | None = None
@@ -97,20 +98,23 @@ class Journal:
         if self._pipe is None:
             return [], 0
         printed, size = self._pipe.lines()
-        text = b"".join(
-            self._line(one)
-            for block in printed
-            for one in block.data[block.start : block.end].split(b"\n")
-            if one
-        )
-        return ([Block(text, 0, len(text))] if text else []), size
+        # Lines that may have some missing between them stand in blocks of their own.
+        texts = [bytearray()]
+        for block in printed:
+            for one in filter(None, block.data[block.start : block.end].split(b"\n")):
+                self._missing = False
+                line = self._line(one)
+                if self._missing:
+                    texts.append(bytearray())
+                texts[-1] += line
+        return [Block(bytes(text), 0, len(text)) for text in texts if text], size
 
     def _line(self, printed: bytes) -> bytes:
         try:
             found = entry.read(printed)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             # Too long an entry, or no entry: something may have been missed.
-            self._gap()
+            self._missed()
             return b""
         expected, self._expected = self._expected, ""
         self._cursor = found.cursor
@@ -118,8 +122,12 @@ class Journal:
             return b""
         if expected:
             self._notice(f"{self.name}: the entry read last is gone; some may have been missed")
-            self._gap()
+            self._missed()
         return found.line
+
+    def _missed(self) -> None:
+        self._missing = True
+        self._gap()
 
     def _run(self, now: float) -> None:
         self.close()

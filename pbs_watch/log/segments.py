@@ -1,4 +1,4 @@
-"""Cutting a large file into segments that begin and end at lines, for several readers at once."""
+"""Cutting a large file into parts that begin and end at lines, for several readers at once."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from collections.abc import Iterator
 from pbs_watch.log.archive import CHUNK
 from pbs_watch.log.lines import LINE_LIMIT
 
-SEGMENT = 8 << 20
-"""Bytes of a segment: a tenth of a second's scanning, so that all readers end at about one time."""
+SMALLEST = 8 << 20
+"""Bytes of a part at least: a tenth of a second's work, which a process of its own is worth."""
 
 _STEP = 64 << 10
 
 
-def boundaries(descriptor: int, size: int) -> list[int]:
-    """Where the segments of the first ``size`` bytes begin, and where the last one ends.
+def boundaries(descriptor: int, size: int, parts: int) -> list[int]:
+    """Where up to so many parts of the first ``size`` bytes begin, and where the last one ends.
 
     Each but the first begins after a newline; the last ends there too, so that bytes after it are
     an unfinished line, unless that is too long: its beginning is a line then.
     """
     found = [0]
-    for offset in range(SEGMENT, size, SEGMENT):
+    step = max(-(-size // parts), SMALLEST)
+    for offset in range(step, size, step):
         begins = _after_newline(descriptor, max(offset, found[-1]), size)
         if begins is not None and begins > found[-1]:
             found.append(begins)

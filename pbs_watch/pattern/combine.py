@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pbs_watch.pattern.format import Format, Kind, Rule
+from pbs_watch.pattern.format import Format, Join, Kind, Rule
 
 _NAME = re.compile(rb"\(\?P<[a-z0-9_]+>")
 
 _LOGIN = ("user", "address", "port")
 _END = (*_LOGIN, "seconds")
+_JOINED = (*_END, "session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +25,18 @@ class Reading:
     """A rule as part of a combined expression.
 
     ``format``: the name of its format.  ``login``: whether it is a login or an end.  ``held``:
-    whether its format has sessions that hold their address.  ``fields``: the group numbers of user,
-    address, port and, of an end, seconds; a field that the rule lacks has the number of its mark,
-    which is an empty group.
+    whether its format has sessions that hold their address.  ``join``: how its format joins lines,
+    and ``kept``: whether an end of it takes from a login what it lacks.  ``fields``: the group
+    numbers of user, address, port and, of an end, seconds, and where lines are joined of all these
+    and the session; a field that the rule lacks has the number of its mark, an empty group.
     """
 
     rule: Rule
     format: str
     login: bool
     held: bool
+    join: Join | None
+    kept: bool
     fields: tuple[int, ...]
 
 
@@ -48,24 +52,22 @@ class Combined:
 
 
 def combine(formats: Sequence[Format]) -> Combined:
-    """Combine the login and end rules of ``formats``, in their order."""
+    """Combine the rules of ``formats``, in their order."""
     readings: dict[int, Reading] = {}
     count = 0
     alternatives = []
     for fmt in formats:
         for rule in fmt.rules:
-            if rule.kind not in {Kind.LOGIN, Kind.END} or not {"user", "address"} <= set(
-                rule.groups
-            ):
-                continue
             pattern, groups = _NAME.subn(b"(", rule.regex.pattern)
             base, mark = count, count + groups + 1
             login = rule.kind is Kind.LOGIN
-            fields = [
-                base + rule.groups[name] if name in rule.groups else mark
-                for name in (_LOGIN if login else _END)
-            ]
-            readings[mark] = Reading(rule, fmt.name, login, fmt.holds, tuple(fields))
+            names = _JOINED if fmt.join else _LOGIN if login else _END
+            fields = tuple(
+                base + rule.groups[name] if name in rule.groups else mark for name in names
+            )
+            readings[mark] = Reading(
+                rule, fmt.name, login, fmt.holds, fmt.join, fmt.ends_lack, fields
+            )
             alternatives.append(pattern + b"()")
             count = mark
     starts = {rule.starts for fmt in formats if fmt.cut for rule in fmt.cut.rules}

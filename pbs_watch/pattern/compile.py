@@ -213,8 +213,11 @@ def _rules(
         _check_rule(source, statement, joined=join is not None)
     if join is not None:
         _check_join(source, parsed, header, join)
-    ends = (b":", b"[") if header is SYSLOG_HEADER else (b"",)
-    by_tag = tuple(tag + end for tag in tags for end in ends)
+    # What is joined by the pid has one.
+    ends = [b"["] if join is not None and join.by == "pid" else [b":", b"["]
+    by_tag = tuple(
+        tag + end for tag in tags for end in (ends if header is SYSLOG_HEADER else [b""])
+    )
     literals = choose([statement.body for statement in statements], by_tag)
     return tuple(
         _rule(source, statement, texts)
@@ -274,14 +277,18 @@ def _check_rule(source: Source, statement: RuleStatement, *, joined: bool) -> No
 
 
 def _check_join(source: Source, parsed: FormatStatement, header: Header, join: Join) -> None:
-    """Whatever a rule of a joined format lacks, another line has, and a key to find it by."""
+    """Whatever a rule of a joined format lacks, another line has, and a key to find it by.
+
+    Where nothing lacks, sessions may have names nevertheless, which tell those of one user apart.
+    """
     at = _all(parsed, JoinStatement)[0].at
     if join.by == "pid" and "pid" not in header.regex.groupindex:
         raise source.error(at, "this header has no pid to join by; write join session")
     rules = _all(parsed, RuleStatement)
     given = {rule.at: checks.always(rule.body) for rule in rules}
     lacking = [rule for rule in rules if _NEEDED - given[rule.at]]
-    if not lacking:
+    named = all("session" in given[rule.at] for rule in rules if rule.kind == "end")
+    if not lacking and not (join.by == "session" and named):
         raise source.error(at, "every rule is complete by itself; leave the join out")
     for rule in lacking:
         if join.by == "session" and "session" not in given[rule.at]:

@@ -13,6 +13,8 @@ from pbs_watch.pattern.format import Cut
 LOSSES = (b" due to rate-limiting", b"Suppressed ")
 """What rsyslog and journald write where they dropped messages, the first piece of a cut one maybe
 (facts/courier.md, "Forged lines")."""
+LOSS = b" messages "
+"""What all of them contain; searching for one text takes half as long as for two."""
 COLLECTORS = (b"rsyslogd", b"systemd-journal", b"journal")
 """How their own tags begin.  Anybody else's text of the kind is no loss."""
 

@@ -13,10 +13,11 @@ from collections.abc import Sequence as Listing
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from pbs_watch.escape import in_columns, shown
 from pbs_watch.pattern.expression import following_literal, rule_field
 from pbs_watch.pattern.fields import RULE_FIELDS
 from pbs_watch.pattern.format import Format, Rule
-from pbs_watch.pattern.matching import Classified, classify, false_address, shown
+from pbs_watch.pattern.matching import Classified, classify, false_address
 from pbs_watch.pattern.syntax import Choice, Field, Literal, Maybe, Sequence, quoted
 
 _END = "the end of the line"
@@ -166,6 +167,6 @@ def _paragraph(one: Explanation, line: bytes) -> list[str]:
             f"  {stop.rule.kind.value} ({fmt.path}:{stop.rule.line}) fits up to byte {stop.at}; "
             f"expected {' or '.join(stop.expected)}"
         )
-        lines.append(f"    {shown(line)}")
-        lines.append("    " + " " * len(shown(line[: stop.at])) + "^")
+        lines.append(f"    {in_columns(line)}")
+        lines.append("    " + " " * len(in_columns(line[: stop.at])) + "^")
     return lines

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pbs_watch.errors import PatternError
+from pbs_watch.escape import shown
 from pbs_watch.grants.address import literal
 from pbs_watch.pattern.format import Example, Format, Kind, Near
-from pbs_watch.pattern.matching import Classified, classify, first_rule, header, join, shown
+from pbs_watch.pattern.matching import Classified, classify, first_rule, header, join
 from pbs_watch.pattern.syntax import Source, quoted
 
 FORGED = (b"192.0.2.66", b"2001:db8:bad::66")

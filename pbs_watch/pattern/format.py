@@ -129,3 +129,9 @@ class Format:
     def holds(self) -> bool:
         """Whether some of its logins open sessions that hold their address."""
         return any(rule.hold for rule in self.rules)
+
+    @property
+    def ends_lack(self) -> bool:
+        """Whether some end of it takes its user or address from a login."""
+        ends = (rule for rule in self.rules if rule.kind is Kind.END)
+        return any(not {"user", "address"} <= set(rule.groups) for rule in ends)

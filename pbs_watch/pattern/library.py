@@ -57,6 +57,11 @@ def find(name: str, directories: Sequence[Path]) -> Path:
     raise PatternError(f"{name}: no such pattern in {places}; {hint}")
 
 
+def names(directories: Sequence[Path]) -> list[str]:
+    """The names of all patterns, the operator's and the shipped ones, sorted."""
+    return sorted(_names((*directories, shipped())))
+
+
 def _names(directories: Iterable[Path]) -> set[str]:
     return {
         path.name.removesuffix(SUFFIX)

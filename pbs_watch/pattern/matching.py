@@ -9,10 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 
+from pbs_watch.escape import shown
 from pbs_watch.grants.address import literal
+from pbs_watch.grants.events import Part
+from pbs_watch.grants.joins import Joins
+from pbs_watch.log.clock import Clock
 from pbs_watch.pattern.cutting import is_cut, looks_like_login
 from pbs_watch.pattern.format import Format, Kind, Rule
+
+_NOW = 2e9
+"""Epoch seconds of the present for stamps without a year: only what lies between two counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +58,6 @@ class Classified:
         captured = ((name, getattr(self, name)) for name in names)
         parts = (f"{name} {shown(value)}" for name, value in captured if value is not None)
         return ", ".join((self.kind.value, *parts))
-
-
-def shown(value: bytes) -> str:
-    """Bytes of a log for people: printable, on one line."""
-    return value.decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
 
 
 def header(fmt: Format, line: bytes) -> re.Match[bytes] | None:
@@ -118,22 +121,44 @@ def join(fmt: Format, lines: Sequence[bytes]) -> Classified:
 
     A login or end that is still without user or without a real address is nothing.
     """
-    held: dict[bytes | None, Classified] = {}
-    last = Classified()
+    joins, clock = Joins(), Clock(UTC)
+    last, event = Classified(), None
     for line in lines:
         last = classify(fmt, line)
-        key = last.session if fmt.join and fmt.join.by == "session" else last.pid
-        before = held.get(key) if fmt.join and key is not None else None
-        if last.kind is Kind.FAIL:
-            held.pop(key, None)
-        elif last.kind is Kind.OPEN:
-            held[key] = last
-        elif last.kind is not None:
-            if before is not None:
-                user, address = last.user or before.user, last.address or before.address
-                last = replace(last, user=user, address=address)
-            if last.user is None or literal(last.address or b"") is None:
-                last = Classified(tag=last.tag, pid=last.pid, rule=last.rule)
-            else:
-                held[key] = last
-    return last
+        head = header(fmt, line)
+        part = _part(fmt, last, head, clock) if head is not None else None
+        events, _ = joins.take([part] if part is not None else [])
+        event = events[0] if events else None
+    if fmt.join is None or last.kind not in {Kind.LOGIN, Kind.END}:
+        return last
+    if event is None:
+        return Classified(tag=last.tag, pid=last.pid, rule=last.rule)
+    # As it stands in the line where it does.
+    return replace(last, user=event.user, address=last.address or event.address)
+
+
+def _part(fmt: Format, line: Classified, head: re.Match[bytes], clock: Clock) -> Part | None:
+    if fmt.join is None or (line.kind is None and not (line.cut and fmt.join.by == "pid")):
+        return None
+    address = literal(line.address) if line.address is not None else b""
+    key = line.session if fmt.join.by == "session" else line.pid
+    kind = Kind.FAIL if line.kind is None or address is None else line.kind
+    return Part(
+        kind=kind.value,
+        time=clock.of(head.groupdict(), _NOW),
+        ahead=0.0,
+        address=address or b"",
+        user=line.user or b"",
+        port=line.port or b"",
+        seconds=int(line.seconds) if line.seconds else None,
+        key=key or b"",
+        service=line.tag or b"",
+        format=fmt.name,
+        host=head.groupdict().get("host") or b"",
+        flag=False,
+        held=fmt.holds,
+        within=fmt.join.seconds,
+        kept=fmt.ends_lack,
+        suspect=False,
+        offset=0,
+    )

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pbs_watch.errors import PatternError
 from pbs_watch.grants.address import literal
 from pbs_watch.grants.events import (
     NEAR_BYTES,
@@ -24,14 +23,16 @@ from pbs_watch.grants.events import (
     Event,
     Login,
     NearMiss,
+    Part,
     Scanned,
 )
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.header import Header
-from pbs_watch.pattern.combine import Combined, combine
+from pbs_watch.pattern.combine import Combined, Reading, combine
 from pbs_watch.pattern.cutting import COLLECTORS, is_cut, is_loss, looks_like_login, strictest
 from pbs_watch.pattern.format import Cut, Format
+from pbs_watch.pattern.parts import cancelled, gap, is_true, part_of
 from pbs_watch.pattern.search import Search, count_lines
 
 _AHEAD = 300.0
@@ -63,13 +64,14 @@ class _Writer:
 
 
 class _Origin:
-    """Who wrote a line: host, tag, and what messages of the tag may be."""
+    """Who wrote a line: host, tag and pid, and what messages of the tag may be."""
 
-    __slots__ = ("cut", "host", "match", "near", "readings", "tag")
+    __slots__ = ("cut", "host", "match", "near", "readings", "tag", "who")
 
-    def __init__(self, host: bytes, tag: bytes, writer: _Writer) -> None:
+    def __init__(self, host: bytes, tag: bytes, pid: bytes, writer: _Writer) -> None:
         self.host = host
         self.tag = tag
+        self.who = (host, tag, pid)
         self.cut = writer.cut
         self.near = writer.near
         self.match = writer.combined.regex.match
@@ -114,7 +116,7 @@ class _Pass:
     base: int
     hits: list[int]
     next_hit: int = 0
-    events: list[Event] = field(default_factory=list)
+    events: list[Event | Part] = field(default_factory=list)
     cut_tags: list[tuple[bytes, bytes]] = field(default_factory=list)
     suspects: list[Event] = field(default_factory=list)
     latest: float = 0.0
@@ -126,18 +128,19 @@ class Scanner:
     """Scans blocks for the lines of some formats."""
 
     def __init__(self, formats: Sequence[Format], clock: Clock) -> None:
-        for fmt in formats:
-            if fmt.join is not None:
-                raise PatternError(
-                    f"{fmt.path}: format {fmt.name} joins two lines to a login, which this version "
-                    "can check and explain but not follow yet; leave it out of patterns"
-                )
+        self.joins = any(fmt.join is not None for fmt in formats)
+        """Whether parts may be found that have to be joined."""
         self._clock = clock
         self._families = _families(formats)
         tags = {tag for family in self._families for tag in family.by_tag}
         self._search = Search(formats, tags)
         self._origins: dict[bytes, _Origin] = {}
         self._begun = False
+
+    @property
+    def years_follow(self) -> bool:
+        """Whether a stamp's year depends on the stamps before it, so that order matters."""
+        return self._clock.years_follow
 
     def scan(
         self, block: bytes, start: int, end: int, cuts: Cuts, now: float, *, base: int = 0
@@ -161,7 +164,7 @@ class Scanner:
         if last is not None and (latest is None or last > latest):
             latest = last
         return Scanned(
-            count_lines(block[start:end]),
+            count_lines(block, start, end),
             going.events,
             going.suspects,
             going.cut_tags,
@@ -213,7 +216,15 @@ class Scanner:
                         continue
                 elif (time := known(block[line_start:written], now)) is not None:
                     ahead = _AHEAD_BSD if written - line_start == _BSD_STAMP else _AHEAD
-                    event = _event(found, origin, time, ahead, base + line_start)
+                    reading = origin.readings[found.lastindex or 0]
+                    event: Event | Part | None
+                    stamp = (time, ahead)
+                    if reading.join is None:
+                        event = _event(found, reading, origin, stamp, base + line_start)
+                    else:
+                        event = part_of(found, reading, origin.who, stamp, base + line_start)
+                        # A login without a true address is looked at again, as a near miss.
+                        event = event if is_true(event) else None
                     if event is not None:
                         latest = max(latest, time)
                         add(event)
@@ -267,20 +278,31 @@ class Scanner:
         if time is not None and time > going.latest:
             going.latest = time
         suspect, cut = _doubt(going.block, line, going.cuts)
+        at = going.base + start
         if cut:
             going.cut_tags.append((origin.host, origin.tag))
+            if self.joins:
+                going.events += cancelled(origin.readings.values(), origin.who, at)
             return
         found = origin.match(going.block, line.start, end)
         if found is None:
             near = looks_like_login(going.block, line.start, end, origin.near, origin.cut)
         else:
-            if time is not None:
-                event = _event(found, origin, time, line.ahead, going.base + start)
-                if event is not None:
-                    (going.suspects if suspect else going.events).append(event)
-                    return
             reading = origin.readings[found.lastindex or 0]
             near = reading.format if reading.login else None
+            if reading.join is not None:
+                stamp = (time, line.ahead)
+                part = part_of(found, reading, origin.who, stamp, at, suspect=suspect)
+                going.events.append(part)
+                near = None if time is not None and is_true(part) else near
+            elif time is not None:
+                event = _event(found, reading, origin, (time, line.ahead), at)
+                if event is not None:
+                    if suspect:
+                        going.suspects.append(event)
+                    else:
+                        going.events.append(event)
+                    return
         if near is not None and not suspect:
             self._near(going, line, near, start)
 
@@ -307,18 +329,20 @@ class Scanner:
                     self._collector(going, fields.get("host") or b"", tag, header.end(), end)
                 continue
             time, ahead, fraction = self._stamp(fields, now)
-            origin = _Origin(fields.get("host") or b"", tag, writer)
+            host, pid = fields.get("host") or b"", fields.get("pid") or b""
+            origin = _Origin(host, tag, pid, writer)
             if family.header.name == "syslog":
                 self._remember(origin, header, block)
             return _Line(time, ahead, fraction, origin, header.end(), end)
         return None
 
-    @staticmethod
-    def _collector(going: _Pass, host: bytes, tag: bytes, start: int, end: int) -> None:
+    def _collector(self, going: _Pass, host: bytes, tag: bytes, start: int, end: int) -> None:
         """A message of the log's collector itself: it may say that it dropped others."""
         if is_loss(going.block, start, end):
-            going.cuts.gap()
+            going.cuts.doubt_all()
             going.cut_tags.append((host, tag))
+            if self.joins:
+                going.events.append(gap(going.base + start))
 
     def _remember(self, origin: _Origin, header: re.Match[bytes], block: bytes) -> None:
         """Remember the origin by the bytes between stamp and message.
@@ -340,25 +364,27 @@ class Scanner:
         self, fields: dict[str, bytes | None], now: float
     ) -> tuple[float | None, float, bool]:
         """Time, how far ahead it may be, and whether it has a fraction."""
+        time = self._clock.of(fields, now)
         if stamp := fields.get("rfc3339"):
-            return self._clock.rfc3339(stamp), _AHEAD, b"." in stamp
-        if stamp := fields.get("bsd"):
-            return self._clock.bsd(stamp, now), _AHEAD_BSD, False
-        if stamp := fields.get("slash"):
-            return self._clock.slash(stamp, now), _AHEAD_BSD, False
-        return self._clock.tai64n(fields["tai64n"] or b""), _AHEAD, True
+            return time, _AHEAD, b"." in stamp
+        if not fields.get("tai64n"):
+            return time, _AHEAD_BSD, False
+        return time, _AHEAD, True
 
 
 def _event(
-    found: re.Match[bytes], origin: _Origin, time: float, ahead: float, offset: int
+    found: re.Match[bytes],
+    reading: Reading,
+    origin: _Origin,
+    stamp: tuple[float, float],
+    offset: int,
 ) -> Event | None:
     """What a message says; one without a true address says nothing."""
-    reading = origin.readings[found.lastindex or 0]
     user, written, port, *rest = found.group(*reading.fields)
     address = literal(written)
     if address is None:
         return None
-    by = (time, ahead, address, user, port or b"", origin.tag, reading.format, origin.host)
+    by = (*stamp, address, user, port or b"", origin.tag, reading.format, origin.host)
     # Built as plain tuples: a named tuple's own constructor takes twice as long.
     if reading.login:
         return _tuple(Login, (*by, reading.rule.hold, offset))

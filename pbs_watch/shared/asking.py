@@ -13,8 +13,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
-from time import monotonic, sleep, time
+from time import monotonic, time
 
 from pbs_watch.errors import SharedError
 from pbs_watch.grants.address import NETWORK_BITS, widened
@@ -25,9 +26,6 @@ TOGETHER = 500
 
 _AGAIN = 0.5
 """Seconds between two looks whether the engine is back."""
-
-_LINGER_AT_END = 2 * PATIENCE
-"""Seconds that the end waits for a round trip that goes on."""
 
 Question = tuple[float, int, bytes]
 """When it is to be asked (monotonic seconds), its number, and a canonical address."""
@@ -57,9 +55,11 @@ class Asker:
         self._gather = gather
         self._engine = engine
         self._wake = wake
-        self._questions: SimpleQueue[Question | None] = SimpleQueue()
+        self._questions: list[Question] = []
+        """A heap: the next one to be asked first."""
+        self._changed = threading.Condition()
+        self._over = False
         self._results: SimpleQueue[Answered] = SimpleQueue()
-        self._held: Question | None = None
         self._down = False
         self._thread = threading.Thread(target=self._work, name="shared-ask", daemon=True)
 
@@ -68,8 +68,12 @@ class Asker:
         self._thread.start()
 
     def ask(self, at: float, number: int, address: bytes) -> None:
-        """Ask for ``address`` at that time (monotonic seconds), which is never before the last."""
-        self._questions.put((at, number, address))
+        """Ask for ``address`` at that time (monotonic seconds)."""
+        with self._changed:
+            heappush(self._questions, (at, number, address))
+            if self._questions[0][1] == number:
+                # The thread sleeps until the next one's time: who comes later need not wake it.
+                self._changed.notify()
 
     def result(self) -> Answered | None:
         """The next result, if there is one."""
@@ -78,18 +82,23 @@ class Asker:
         except Empty:
             return None
 
-    def close(self) -> None:
-        """End the thread."""
-        self._questions.put(None)
+    def end(self) -> None:
+        """Ask no more."""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
+    def join(self, patience: float) -> None:
+        """Wait for the end of the thread, so many seconds at most."""
         if self._thread.ident is not None:
-            self._thread.join(_LINGER_AT_END)
+            self._thread.join(patience)
 
     def _work(self) -> None:
         try:
             while (questions := self._next()) is not None:
                 if questions:
                     self._tell(self._find(questions))
-                elif self._down:
+                else:
                     self._look()
         finally:
             self._engine.close()
@@ -101,29 +110,21 @@ class Asker:
 
     def _next(self) -> list[Question] | None:
         """What to ask now; empty: nobody has asked for a while; ``None``: the end."""
-        first = self._held
-        self._held = None
-        if first is None:
-            try:
-                first = self._questions.get(timeout=_AGAIN if self._down else None)
-            except Empty:
-                return []
-            if first is None:
-                return None
-        sleep(max(first[0] - monotonic(), 0.0))
-        found = [first]
-        latest = monotonic() + self._gather
-        while len(found) < TOGETHER:
-            try:
-                later = self._questions.get_nowait()
-            except Empty:
-                break
-            if later is None:
-                return None
-            if later[0] > latest:
-                self._held = later
-                break
-            found.append(later)
+        with self._changed:
+            while not self._over:
+                if not self._questions:
+                    if not self._changed.wait(_AGAIN if self._down else None):
+                        return []
+                elif (left := self._questions[0][0] - monotonic()) > 0:
+                    self._changed.wait(left)
+                else:
+                    return self._due(monotonic() + self._gather)
+        return None
+
+    def _due(self, latest: float) -> list[Question]:
+        found: list[Question] = []
+        while self._questions and self._questions[0][0] <= latest and len(found) < TOGETHER:
+            found.append(heappop(self._questions))
         return found
 
     def _find(self, questions: Sequence[Question]) -> Answered:

@@ -13,15 +13,13 @@ from queue import Empty, SimpleQueue
 
 from pbs_watch.grants import rows
 from pbs_watch.grants.changes import Grant
-from pbs_watch.shared.engine import PATIENCE, Engine, Shared
+from pbs_watch.shared.engine import Engine, Shared
 
 TOGETHER = 500
 """Logins sent in one round trip."""
 
 _REMEMBERED = 100_000
 """Logins that were sent and whose rows of the outbox are still to come."""
-
-_LINGER_AT_END = 2 * PATIENCE
 
 
 class Express:
@@ -50,11 +48,14 @@ class Express:
         """The row of the outbox is gone, and nobody will ask again."""
         self._sent.pop(key, None)
 
-    def close(self) -> None:
-        """Send what there is, and end the thread."""
+    def end(self) -> None:
+        """Send what there is, and end."""
         self._news.put(None)
+
+    def join(self, patience: float) -> None:
+        """Wait for the end of the thread, so many seconds at most."""
         if self._thread.ident is not None:
-            self._thread.join(_LINGER_AT_END)
+            self._thread.join(patience)
 
     def _work(self) -> None:
         try:

@@ -26,7 +26,7 @@ from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import Record, unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.shared import learn
-from pbs_watch.shared.engine import PATIENCE, Engine, Mark, Shared
+from pbs_watch.shared.engine import Engine, Mark, Shared
 from pbs_watch.shared.express import Express
 
 TURN_EVERY = 0.5
@@ -43,8 +43,6 @@ _EXPIRE_EVERY = 60.0
 
 _RENEWALS = 20
 """How often in a window the sessions are looked at."""
-
-_LINGER_AT_END = 2 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +105,20 @@ class Sender:
         """Take a turn now."""
         self._hurry.set()
 
-    def close(self) -> bool:
-        """Send what there is, and end the thread; whether it has ended."""
+    def end(self) -> None:
+        """Send what there is, and end."""
         self._over = True
         self._hurry.set()
+
+    def join(self, patience: float) -> None:
+        """Wait for the end of the thread, so many seconds at most."""
         if self._thread.ident is not None:
-            self._thread.join(_LINGER_AT_END)
-        return not self._thread.is_alive()
+            self._thread.join(patience)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread may still use the map."""
+        return self._thread.is_alive()
 
     def _work(self) -> None:
         try:

@@ -1,39 +1,38 @@
 """What the daemon's loop has to do with the other hosts: it asks, and is told; it never waits.
 
 Where the map and the log know nothing of an address, the question goes to the asking thread, and
-the loop goes on.  What comes back becomes a login here, as if it had been read in a log, but for
-the outbox: it lasts until it expires, obeys the orders and the policy of this host, and answers the
-next lookup without asking.  A question without an answer in time is answered as ``shared_trouble``
-says; so is each one while the engine counts as unreachable, at once, and for a moment after that
-what it does not know: it may not have been told yet.
+the loop goes on.  What comes back becomes a login here (:mod:`pbs_watch.shared.keep`), and answers
+the next lookup without asking.  A question without an answer in time is answered as
+``shared_trouble`` says; so is each one while the engine counts as unreachable, at once, and for a
+moment after that what it does not know: it may not have been told yet.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from threading import Lock
 from time import monotonic, time
 from typing import Literal
 
 from pbs_watch.answer.server import Question, Server
 from pbs_watch.answer.verdict import Verdict
+from pbs_watch.drain import PATIENCE
 from pbs_watch.errors import MapError
-from pbs_watch.grants import outbox
-from pbs_watch.grants.address import IPV6_BITS, literal
-from pbs_watch.grants.changes import grant
+from pbs_watch.grants.address import literal
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.policy import Policy
-from pbs_watch.grants.rows import LONGEST_NAME
 from pbs_watch.grants.store import Map
 from pbs_watch.notices import Notices
 from pbs_watch.shared.asking import Answered, Asker
 from pbs_watch.shared.breaker import Breaker
-from pbs_watch.shared.engine import USERS_KEPT, Found, Shared
+from pbs_watch.shared.counts import Counts
+from pbs_watch.shared.engine import Found
 from pbs_watch.shared.express import Express
-from pbs_watch.shared.sending import Delivery, Sender
+from pbs_watch.shared.keep import keep
+from pbs_watch.shared.sending import Sender
 
 log = logging.getLogger("pbs_watch")
 
@@ -44,38 +43,8 @@ SETTLING = 3.0
 """Seconds after a failure for which "not found" of the engine is not believed: other hosts met the
 same, and may still have to tell it what they granted meanwhile."""
 
-_PERMANENT_FOR = 60.0
-"""Seconds that a permanent row of the old layout counts here before it is asked for again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """For metrics and ``status``: counts since the start, and the present.
-
-    ``asked``: questions for the engine; ``found``: addresses that it knew; ``late``: questions
-    without an answer in time; ``refused``: not asked, since it was unreachable or too many waited.
-    ``opened``: how often it was found unreachable.  ``sent``: logins and orders told; ``learned``:
-    orders of others; ``offered``: how often all was told anew.
-
-    ``round_trip``: seconds of the last one.  ``in_flight``: questions that wait; ``waiting``: rows
-    of the outbox.  ``reachable``: whether the engine counts as such; ``error``: why not, or why it
-    could not be told; empty: nothing is wrong.
-    """
-
-    engine: str = ""
-    asked: int = 0
-    found: int = 0
-    late: int = 0
-    refused: int = 0
-    opened: int = 0
-    sent: int = 0
-    learned: int = 0
-    offered: int = 0
-    round_trip: float = 0.0
-    in_flight: int = 0
-    waiting: int = 0
-    reachable: bool = True
-    error: str = ""
+LONGEST_END = 1.0
+"""Seconds that the end waits for the threads, together: a round trip lasts no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +56,25 @@ class Threads:
     express: Express
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How questions are treated.
+
+    ``linger``: seconds from a question's arrival until the engine is asked; ``deadline``: seconds
+    that its answer may take then.  ``trouble``: what is said of an address while the engine cannot
+    be asked.
+    """
+
+    linger: float
+    deadline: float
+    trouble: Literal["trouble", "no"]
+
+
 class Sharing:
     """The loop's side of sharing grants.
 
-    ``policy`` gives the present one.  ``ask``, ``decide`` and ``cannot_say`` are the lookup's.
-    ``deadline``: seconds that an answer may take from when it is asked for; ``linger``: seconds
-    before that.  ``trouble``: what is said of an address while the engine cannot be asked.
-    ``committing``: called when something is to be committed soon.
+    ``name``: the engine's, for people.  ``policy`` gives the present one.  ``ask``, ``decide`` and
+    ``cannot_say`` are the lookup's.  ``committing``: called when something is to be committed soon.
     """
 
     def __init__(
@@ -104,13 +85,11 @@ class Sharing:
         threads: Threads,
         *,
         name: str,
+        manner: Manner,
         policy: Callable[[], Policy],
         decide: Callable[[bytes], Verdict],
         ask: Callable[[bytes], Verdict | None],
         cannot_say: Callable[[bytes], Verdict],
-        deadline: float,
-        linger: float,
-        trouble: Literal["trouble", "no"],
         committing: Callable[[], None],
         notices: Notices,
     ) -> None:
@@ -123,20 +102,19 @@ class Sharing:
         self._policy = policy
         self._ask = ask
         self._decide = decide
-        self._unreachable = cannot_say if trouble == "trouble" else decide
-        self._deadline = deadline
-        self._linger = linger
+        self._unreachable = cannot_say if manner.trouble == "trouble" else decide
+        self._manner = manner
         self._committing = committing
         self._notices = notices
         self._breaker = Breaker()
         self._number = 0
         self._asked: dict[int, Question] = {}
-        self._due: deque[tuple[float, int]] = deque()
+        self._due: list[tuple[float, int]] = []
+        """When each has waited for too long, and its number: a heap."""
         self._held: list[Answered] = []
         self._counts = Counts(engine=name)
         self._hurried = -1
         self._sure_at = 0.0
-        self._round_trip = 0.0
         self._told = ""
 
     def begin(self) -> None:
@@ -153,11 +131,10 @@ class Sharing:
     @property
     def counts(self) -> Counts:
         """How it goes."""
-        delivery: Delivery = self._sender.delivery
+        delivery = self._sender.delivery
         return replace(
             self._counts,
             opened=self._breaker.opened,
-            round_trip=self._round_trip,
             sent=delivery.sent + self._express.count,
             learned=delivery.learned,
             offered=delivery.offered,
@@ -176,7 +153,6 @@ class Sharing:
 
     def ask(self, questions: Sequence[Question]) -> None:
         """Answer what is known here, now that the logs are drained, and ask for the rest."""
-        at = monotonic() + self._linger
         refused = []
         for question in questions:
             verdict = self._ask(question.key)
@@ -185,15 +161,22 @@ class Sharing:
             elif self._breaker.open or len(self._asked) >= IN_FLIGHT:
                 refused.append(question)
             else:
-                # Each for itself: a login may have come since the same address was asked for.
-                self._number += 1
-                self._asked[self._number] = question
-                self._due.append((at + self._deadline, self._number))
-                self._asker.ask(at, self._number, literal(question.key) or question.key)
-                self._count(asked=1)
+                self._put(question)
         if refused:
             self._count(refused=len(refused))
             self._server.settle(refused, self._unreachable)
+
+    def _put(self, question: Question) -> None:
+        """Have it asked for.  Each for itself: a login may have come since another one was."""
+        # What it has waited already, for its login in our own log, counts.
+        manner, latest = self._manner, question.arrived + PATIENCE
+        at = min(question.arrived + manner.linger, latest - manner.deadline)
+        at = max(at, monotonic())
+        self._number += 1
+        self._asked[self._number] = question
+        heappush(self._due, (min(at + manner.deadline, latest), self._number))
+        self._asker.ask(at, self._number, literal(question.key) or question.key)
+        self._count(asked=1)
 
     def turn(self) -> None:
         """Send news, take in what has come, and answer what has waited for too long."""
@@ -225,7 +208,7 @@ class Sharing:
         if self._breaker.succeeded():
             log.warning("the engine of the shared grants can be asked again")
         if answered.numbers:
-            self._round_trip = answered.took
+            self._counts = replace(self._counts, round_trip=answered.took)
             self._keep(answered.found)
             sure = monotonic() >= self._sure_at
             self._settle(answered.numbers, self._decide if sure else self._unreachable)
@@ -243,7 +226,7 @@ class Sharing:
         """Answer what has waited for too long; a late answer is still kept when it comes."""
         late = []
         while self._due and (self._due[0][0] <= now or self._due[0][1] not in self._asked):
-            _, number = self._due.popleft()
+            _, number = heappop(self._due)
             if number in self._asked:
                 late.append(number)
         if late:
@@ -252,32 +235,17 @@ class Sharing:
             self._failed()
             self._settle(late, self._unreachable)
 
-    # What was found
-
     def _keep(self, found: Found) -> None:
-        """Make logins of it: they last until they expire, and are not told back."""
-        now, policy = time(), self._policy()
-        kept: set[bytes] = set()
+        """Make logins of it."""
         try:
             orders = self._map.obey()
         except MapError:
             return  # lookups report it
         if orders is not self._pending.orders:
             self._pending.obey(orders)
-        for address, logins in found.logins.items():
-            for login in logins[:USERS_KEPT]:
-                expires = now + _PERMANENT_FOR if login.expires is None else login.expires
-                void = orders.bar(address, login.user, login.login) is not None
-                if void and login.expires is not None:
-                    continue
-                if expires > now and _sound(login) and _granted(policy, address, login.user):
-                    self._pending.making.login(
-                        address, grant(expires, min(login.login, now), login.user, login.service)
-                    )
-                    kept.add(address)
-        if kept:
+        if kept := keep(found, orders, self._policy(), time(), self._pending.making):
             self._committing()
-        self._count(found=len(kept))
+            self._count(found=kept)
 
     def _count(self, **more: int) -> None:
         self._counts = replace(
@@ -291,34 +259,26 @@ class Sharing:
             self._told = error
             self._notices.warn("shared", error)
 
+    # The end
+
+    def let_go(self) -> list[Question]:
+        """Have the threads end, without waiting for them; the questions that still wait."""
+        self._asker.end()
+        self._express.end()
+        self._sender.end()
+        left = list(self._asked.values())
+        self._asked = {}
+        return left
+
     def close(self) -> bool:
-        """End the threads; whether they use the map no more."""
-        self._asker.close()
-        self._express.close()
-        return self._sender.close()
+        """End the threads, waiting for them for a moment; whether they use the map no more."""
+        self.let_go()
+        until = monotonic() + LONGEST_END
+        for thread in (self._asker, self._express, self._sender):
+            thread.join(max(until - monotonic(), 0.0))
+        return not self.alive
 
-
-def _sound(login: Shared) -> bool:
-    """Whether the map can hold it: others than we may write into the engine."""
-    return (
-        b"\0" not in login.user + login.service
-        and len(login.user) <= LONGEST_NAME
-        and len(login.service) <= LONGEST_NAME
-    )
-
-
-def _granted(policy: Policy, address: bytes, user: bytes) -> bool:
-    """Whether this host's own policy lets it be: what it never grants, nobody grants on it."""
-    narrow = policy.prefix == IPV6_BITS and b"/" not in address
-    if policy.never and (policy.never.holds if narrow else policy.never.overlaps)(address):
-        return False
-    if policy.only and not (policy.only.holds if narrow else policy.only.contains)(address):
-        return False
-    return not (policy.ignored and policy.ignores(user))
-
-
-def switched(grants: Map, host: str) -> None:
-    """Write into the map whether grants are shared, and as whom; raises :class:`MapError`."""
-    with grants.changing() as tables:
-        if host or outbox.on(tables):
-            outbox.switch(tables, host)
+    @property
+    def alive(self) -> bool:
+        """Whether a thread may still use the map."""
+        return self._sender.alive

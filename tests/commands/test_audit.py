@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from datetime import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pbs_watch.audit import Form
 from pbs_watch.audit import line as audited
-from tests.daemon import NO, OK, Daemon, Log, command, line, login
+from tests.daemon import NO, OK, Daemon, Log, command, line, login, until
 
 Start = Callable[..., Daemon]
 NOW = 1_795_337_040.25
@@ -119,3 +122,52 @@ def test_without_it_nothing_is_said(start: Start, log: Log) -> None:
     assert daemon.ask("198.18.0.1") == NO
     daemon.stop()
     assert daemon.said == ""
+
+
+def test_an_end_tells_until_when_it_grants(start: Start, log: Log) -> None:
+    daemon = start("--audit", "text")
+    ends = {
+        1: "LOGOUT, user=bob, ip=[198.18.0.%d], port=[9], headers=0, body=0, time=60",
+        2: "TIMEOUT, user=bob, ip=[198.18.0.%d], port=[9], headers=0, body=0, time=1500",
+        3: "TIMEOUT, user=bob, ip=[198.18.0.%d], port=[9], headers=0, body=0, time=1900",
+    }
+    log.write(*(line(text % number, tag="imapd") for number, text in ends.items()))
+    answers = [daemon.ask(f"198.18.0.{number}") for number in ends]
+    assert answers == [OK, OK, NO]
+    daemon.process.says("address=198.18.0.3")
+    found = [fields(said) for said in daemon.said.splitlines() if "event=ended" in said]
+    assert ["until" in one for one in found] == [True, True, False]
+    for one, after in zip(found, (1800, 300), strict=False):
+        ended, until_ = (datetime.fromisoformat(one[name]) for name in ("time", "until"))
+        assert (until_ - ended).total_seconds() == pytest.approx(after, abs=1)
+
+
+def test_an_import_is_told_with_its_numbers(start: Start) -> None:
+    daemon = start("--audit", "text")
+    rows = b"198.18.0.1 0\n198.18.0.2 %d\n" % time.time()
+    assert command("import", "-", "--map", daemon.map, given=rows).status == 0
+    daemon.process.says('event=imported on=- by=root note="1 orders, 1 logins"')
+
+
+def test_what_expires_by_hand_is_told(start: Start, log: Log) -> None:
+    daemon = start("--audit", "text", "--window", "2s")
+    log.write(login("198.18.0.1"))
+    assert daemon.ask("198.18.0.1") == OK
+    until(lambda: daemon.ask("198.18.0.1") == NO, "over")
+    ended = command("expire", "--map", daemon.map)
+    assert (ended.status, ended.lines) == (
+        0,
+        ["the daemon removes what has expired by itself, within some seconds"],
+    )
+    daemon.process.says("event=expired address=198.18.0.1 user=bob")
+    # What expires while there is no daemon, the next one tells, or how much it was.
+    log.write(login("198.18.0.2"), login("198.18.0.3"))
+    assert daemon.ask("198.18.0.3") == OK
+    daemon.stop()
+    until(lambda: daemon.get("198.18.0.2") == 1, "over")
+    ended = command("expire", "--map", daemon.map)
+    assert ended.lines == ["2 grants had expired and were removed"]
+    assert command("expire", "--map", daemon.map).lines[0].startswith("0 grants")
+    daemon.start()
+    daemon.process.says('event=expired by=root note="2 grants that were over"')
+    assert daemon.said.count("note=") == 1

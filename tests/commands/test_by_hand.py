@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pbs_watch.grants import hand
 from pbs_watch.grants.changes import Changes, Hold, SessionKey, grant
+from pbs_watch.grants.copy import NAME, keep_copy
+from pbs_watch.grants.orders import Allow
 from pbs_watch.grants.store import Map
+from pbs_watch.grants.writer import Writer
 from tests.daemon import (
     NO,
     OK,
@@ -155,9 +159,79 @@ def test_a_user_is_revoked_wherever_he_is_and_nobody_else(
     until(lambda: daemon.get("198.18.0.4") == 0, "all is committed, so that it can be counted")
     ended = by_hand("revoke", "--user", "bob")
     assert ended.lines == [
-        "user bob revoked: ended 3 logins, 1 open session; 2 addresses lost their grant"
+        "user bob revoked: ended 3 logins, 1 open session; 2 addresses lost their grant",
+        "198.18.0.2 may relay all the same: eve logged in there too",
     ]
+    assert ended.status == 1
     assert [daemon.ask(one) for one in everywhere] == [NO, OK, NO, OK]
+
+
+def test_where_a_user_may_relay_all_the_same_is_told(
+    daemon: Daemon, by_hand: Run, log: Log
+) -> None:
+    by_hand("allow", "198.18.0.0/29", "--permanent", "--note", "office")
+    log.write(login("198.18.0.1"), login("198.18.0.9"), login("198.18.0.9", user="eve"))
+    log.write(imap("198.18.0.9", user="alice"), login("198.18.0.10"))
+    asked = ["198.18.0.1", "198.18.0.9", "198.18.0.10"]
+    assert [daemon.ask(one) for one in asked] == [OK] * 3
+    until(lambda: daemon.get("198.18.0.10") == 0, "all is committed, so that it can be counted")
+    ended = by_hand("block", "--user", "bob", "--for", "1h")
+    assert [daemon.ask(one) for one in asked] == [OK, OK, NO]
+    assert ended.status == 1
+    assert ended.lines[0].endswith(": ended 3 logins; 1 address lost its grant")
+    assert ended.lines[1:] == [
+        "198.18.0.1 may relay all the same: allowed as 198.18.0.0/29 permanently (office)",
+        "198.18.0.9 may relay all the same: alice, eve logged in there too",
+    ]
+    by_hand("revoke", "198.18.0.0/29")
+    assert by_hand("revoke", "--user", "eve").lines[1:] == [
+        "198.18.0.9 may relay all the same: alice logged in there too"
+    ]
+    ended = by_hand("revoke", "--user", "alice")
+    assert (ended.status, ended.lines) == (
+        0,
+        ["user alice revoked: ended 1 login, 1 open session; 1 address lost its grant"],
+    )
+    assert daemon.ask("198.18.0.9") == NO
+
+
+def test_those_that_go_on_are_counted_and_only_some_named(daemon: Daemon, by_hand: Run) -> None:
+    grants = Map(daemon.map, "write")
+    now = time.time()
+    changes = Changes(orders=grants.obey().version)
+    for number in range(300):
+        for user in (b"bob", b"eve"):
+            address = b"198.18.%d.%d" % divmod(number, 200)
+            changes.login(address, grant(now + 60, now - 60, user, b"pop3d"))
+    grants.commit(changes)
+    grants.close()
+    ended = by_hand("revoke", "--user", "bob")
+    assert ended.lines[0].endswith("ended 300 logins; no address lost its grant")
+    assert len(ended.lines) == 7
+    assert ended.lines[-1] == "and 295 more addresses may relay all the same"
+
+
+def test_an_address_of_a_network_that_others_share_goes_on(daemon: Daemon, by_hand: Run) -> None:
+    """As where ``prefix`` was set to 64 a moment ago."""
+    grants = Map(daemon.map, "write")
+    now = time.time()
+    changes = Changes(orders=grants.obey().version)
+    changes.login(b"2001:db8::1", grant(now + 60, now - 60, b"bob", b"pop3d"))
+    changes.login(b"2001:db8::/64", grant(now + 60, now - 60, b"eve", b"pop3d"))
+    grants.commit(changes)
+    grants.close()
+    ended = by_hand("revoke", "--user", "bob")
+    assert (ended.status, daemon.ask("2001:db8::1")) == (1, OK)
+    assert ended.lines[1] == "2001:db8::1 may relay all the same: eve logged in there too"
+
+
+def test_an_allow_that_ends_is_a_grant_that_is_lost(by_hand: Run) -> None:
+    by_hand("allow", "198.18.0.1", "--permanent")
+    by_hand("allow", "198.18.1.0/24", "--permanent")
+    assert by_hand("revoke", "198.18.0.1").lines == [
+        "198.18.0.1 revoked: ended 1 allow; 1 address lost its grant"
+    ]
+    assert by_hand("revoke", "198.18.1.0/24").lines == ["198.18.1.0/24 revoked: ended 1 allow"]
 
 
 def test_the_end_of_a_session_that_was_open_undoes_no_revocation(
@@ -276,6 +350,32 @@ def test_an_address_of_a_network_that_is_granted_as_one(start: Start, log: Log) 
     assert daemon.ask("2001:db8::2") == NO
 
 
+def test_what_is_said_where_a_network_is_granted_as_one(start: Start, log: Log) -> None:
+    daemon = start("--prefix", "64")
+    config = log.path.with_name("config")
+    config.write_text("prefix = 64\n")
+
+    def by_hand(*words: str) -> Ended:
+        return command(*words, "--config", config, "--map", daemon.map)
+
+    ended = by_hand("block", "2001:db8::1", "--for", "1h")
+    assert ended.lines[0].endswith(": there was nothing to end")
+    assert ended.lines[1:] == [
+        "the addresses of 2001:db8::/64 are granted as one, and are blocked together"
+    ]
+    ended = by_hand("unblock", "2001:db8::2")
+    assert ended.status == 1
+    assert ended.lines[0] == "2001:db8::2 has no block of its own"
+    assert ended.lines[1].startswith("but 2001:db8::1 is blocked until ")
+    assert by_hand("unblock", "2001:db8::1").status == 0
+    log.write(login("2001:db8::1"))
+    assert daemon.ask("2001:db8::2") == OK
+    until(lambda: daemon.get("2001:db8::2") == 0, "committed")
+    assert by_hand("revoke", "2001:db8::3").lines[1:] == [
+        "the addresses of 2001:db8::/64 are granted as one, and lost their grant together"
+    ]
+
+
 # expire and forget
 
 
@@ -329,16 +429,132 @@ def test_nothing_names_a_user_who_was_forgotten(daemon: Daemon, by_hand: Run, lo
     assert command("forget", "carol", "--map", daemon.map).status == 1
 
 
+def test_an_old_map_that_may_name_a_user_is_told(daemon: Daemon, by_hand: Run, log: Log) -> None:
+    log.write(login("198.18.0.1", user="carol"))
+    assert daemon.ask("198.18.0.1") == OK
+    daemon.stop()
+    assert command("rebuild", "--map", daemon.map, "--log", log.path).status == 0
+    (old,) = daemon.map.glob("data.mdb.*")
+    ended = by_hand("forget", "carol")
+    assert ended.lines[-1] == f"{old} is an old map, which may name that user: remove it"
+    old.unlink()
+    assert by_hand("forget", "carol").lines == ["nothing is remembered of carol"]
+
+
+def test_status_shows_nobody_who_was_forgotten(daemon: Daemon, by_hand: Run, log: Log) -> None:
+    log.write(line("LOGIN, user=carol, ip=[198.18.0.1], port=[1], new=field"))
+    assert daemon.ask("198.18.0.1") == NO
+
+    def state() -> str:
+        return by_hand("status", "--json").out.decode()
+
+    assert "carol" in state()
+    assert '"last_warning": ""' not in state()
+    assert by_hand("forget", "carol").status == 1
+    until(lambda: "carol" not in state(), "the near miss is gone")
+    assert '"last_warning": ""' in state()
+    assert '"near": 1' in state()
+
+
+def test_what_is_shown_of_others_ages(daemon: Daemon, start: Start, log: Log) -> None:
+    daemon.stop()
+    daemon = start("--retention", "1s")
+    log.write(line("LOGIN, user=carol, ip=[198.18.0.1], port=[1], new=field"))
+    assert daemon.ask("198.18.0.1") == NO
+
+    def state() -> str:
+        return command("status", "--json", "--map", daemon.map).out.decode()
+
+    assert "carol" in state()
+    until(lambda: "carol" not in state(), "the near miss is gone")
+
+
+def test_an_order_that_has_ended_is_in_no_copy(path: Path) -> None:
+    now = time.time()
+    grants = Map(path, "daemon")
+    for number, ends in enumerate((now + 1, now + 90)):
+        order = Allow(b"198.18.0.%d" % number, now, ends, f"for carol{number}")
+        hand.allow(grants, order, "root")
+    keep_copy(grants)
+    writer = Writer(grants, lambda: None)
+    for when, names in ((now, 2), (now + 2, 1), (now + 99, 0)):
+        writer.tidy(when)
+        until(lambda: not writer.tidying, "tidied")
+        assert (path / NAME).read_text().count("carol") == names
+        assert len(grants.obey().allows) == names
+    writer.close()
+    grants.close()
+
+
 def test_users_of_any_bytes(daemon: Daemon, log: Log) -> None:
     log.write(login("198.18.0.1", user="e\u00e9 [x]=\u202e"))
-    assert daemon.ask("198.18.0.1") == OK
+    until(lambda: daemon.get("198.18.0.1") == 0, "committed")
     ended = command("revoke", "--user", "e\u00e9 [x]=\u202e", "--map", daemon.map)
     assert ended.status == 0
     assert "\u202e" not in ended.out.decode()
     assert daemon.ask("198.18.0.1") == NO
 
 
+ODD = [
+    b"lat\xe9",
+    b"example\\bob",
+    b"example\\x61b",
+    b"\\\\",
+    b"a\x1b[2j",
+    "\u200b\u20ac".encode(),
+    b"\\",
+]
+
+
+@pytest.mark.parametrize("user", ODD)
+def test_a_name_is_taken_as_it_is_shown(path: Path, user: bytes) -> None:
+    grants = Map(path, "write")
+    changes = Changes(orders=grants.obey().version)
+    changes.login(b"198.18.0.1", grant(time.time() + 60, time.time() - 9, user, b"pop3d"))
+    # No other name is shown the same.
+    others = {*ODD, b"lat\\xe9", b"example\\ab", b"\xe2\x82\xac"} - {user}
+    for number, other in enumerate(others, 2):
+        changes.login(
+            b"198.18.0.%d" % number, grant(time.time() + 60, time.time() - 9, other, b"pop3d")
+        )
+    grants.commit(changes)
+    grants.close()
+    (shown,) = [
+        row["user"]
+        for row in json.loads(command("list", "--json", "--in", "198.18.0.1", "--map", path).out)
+    ]
+    for words in (["list", "--user", shown], ["list"]):
+        assert shown in command(*words, "--map", path).out.decode()
+    assert len(command("list", "--user", shown, "--map", path).lines) == 1
+    ended = command("revoke", "--user", shown, "--map", path)
+    assert (ended.status, ended.lines) == (
+        0,
+        [f"user {shown} revoked: ended 1 login; 1 address lost its grant"],
+    )
+    assert command("get", "198.18.0.1", "--map", path).status == 1
+    assert command("forget", shown, "--map", path).status == 0
+    assert len(command("list", "--map", path).lines) == len(others)
+
+
+def test_a_user_who_is_not_known_is_told(path: Path) -> None:
+    ended = command("revoke", "--user", "mallory", "--map", path)
+    assert (ended.status, "knows no login of that user" in ended.lines[1]) == (1, True)
+    assert command("block", "--user", "mallory", "--for", "1h", "--map", path).status == 0
+
+
 # Wrong uses
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("allow", "198.18.0.1"), ("block", "198.18.0.1", "--for", "1h"), ("revoke", "198.18.0.1")],
+)
+def test_a_note_is_no_book(path: Path, words: tuple[str, ...]) -> None:
+    before = (path / "data.mdb").read_bytes()
+    said = refused(*words, "--note", "x" * 100_000, "--map", path)
+    assert said == "--note: 100,000 bytes; write at most 500"
+    assert (path / "data.mdb").read_bytes() == before
+    assert command(*words, "--note", "\u00fc" * 250, "--map", path).status == 0
 
 
 @pytest.mark.parametrize("name", ["revoke", "block", "unblock"])
@@ -400,7 +616,9 @@ def test_sessions_of_others_go_on_when_a_user_is_revoked(path: Path) -> None:
     grants.commit(changes)
     while grants.sweep(now).looked:
         pass
-    assert command("revoke", "--user", "bob", "--map", path).status == 0
+    ended = command("revoke", "--user", "bob", "--map", path)
+    assert ended.status == 1
+    assert ended.lines[1] == "198.18.0.1 may relay all the same: eve logged in there too"
     assert grants.allows(b"198.18.0.1", now + 61)
     assert command("revoke", "--user", "eve", "--map", path).status == 0
     assert not grants.allows(b"198.18.0.1", now)

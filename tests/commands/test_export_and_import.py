@@ -497,6 +497,31 @@ def test_a_file_is_replaced_with_its_mode_and_owner(map_: Path, tmp_path: Path) 
     assert sorted(one.name for one in tmp_path.iterdir()) == ["link", "map", "out"]
 
 
+@pytest.mark.parametrize("kind", ["link", "dangling", "file"])
+def test_a_strangers_file_in_an_open_folder_is_not_written(
+    map_: Path, tmp_path: Path, kind: str
+) -> None:
+    folder, victim = tmp_path / "open", tmp_path / "victim"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    place = folder / "out"
+    if kind == "file":
+        place.write_text("theirs")
+    else:
+        place.symlink_to(victim)
+    if kind == "link":
+        victim.write_text("precious")
+    os.lchown(place, 65534, 65534)
+    said = refused("export", "--map", map_, "--output", str(place))
+    assert said.startswith(f"{place}: belongs to somebody else")
+    assert not victim.exists() or victim.read_text() == "precious"
+    assert place.lstat().st_uid == 65534
+    # One's own is.
+    os.lchown(place, os.geteuid(), os.getegid())
+    assert command("export", "--map", map_, "--output", str(place)).status == 0
+    assert place.read_bytes() == EMPTY
+
+
 def test_what_is_no_file_is_not_replaced(map_: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert "not a file" in refused("export", "--map", map_, "--output", tmp_path / "fifo")

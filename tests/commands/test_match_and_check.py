@@ -67,10 +67,7 @@ def test_check_of_what_the_daemon_would_refuse(tmp_path: Path) -> None:
     for words, said in (
         (("tcp_table", '["192.0.2.1:10041"]'), "192.0.2.1:10041"),
         (("log", f'["{tmp_path}"]'), "is a directory"),
-        (
-            ("patterns", f'["{ROOT}/tests/fixtures/patterns/expressible.pattern"]'),
-            "joins two lines",
-        ),
+        (("patterns", '["no-such-pattern"]'), "no such pattern"),
     ):
         config = tmp_path / "config.toml"
         config.write_text(f"{words[0]} = {words[1]}\n")

@@ -24,7 +24,8 @@ from rich.console import Console
 
 from pbs_watch.commands.display import HEADING, age, columns, facts, size, span
 from pbs_watch.commands.page import Page
-from pbs_watch.commands.state import Step, shown, step, taken
+from pbs_watch.commands.state import Step, safe_text, step, taken
+from pbs_watch.notices import Notices
 from tests.daemon import (
     NO,
     OK,
@@ -131,7 +132,7 @@ def test_a_near_miss_is_shown_and_steers_no_terminal(start: Start, log: Log) -> 
     daemon.ask("198.18.0.9")
     said = values(daemon.map)
     assert said["near misses"] == "1"
-    assert said["near miss"].endswith(r"new=\x1b[2J\x1b]0;owned\x07\u202e\x9b31m")
+    assert said["near miss"].endswith(r"new=\x1b[2J\x1b]0;owned\x07\xe2\x80\xae\xc2\x9b31m")
     assert " pop3d: LOGIN, user=bob" in said["near miss"]
     assert said["warnings"] == "1"
     assert "pbs-watch match tells why" in said["last warning"]
@@ -581,8 +582,8 @@ def test_nothing_in_a_state_steers_a_terminal(raw: dict[str, Any], wide: int, li
 
 @given(texts, st.integers(4, 100))
 def test_a_text_is_bounded_and_printable(text: str, longest: int) -> None:
-    assert shown(text, longest).isprintable()
-    assert len(shown(text, longest)) <= longest
+    assert safe_text(text, longest).isprintable()
+    assert len(safe_text(text, longest)) <= longest
 
 
 def test_what_matters_most_stands_at_the_top() -> None:
@@ -612,6 +613,28 @@ def test_the_end_of_a_long_name_is_shown() -> None:
     assert any(
         text.startswith("...") and "mail.log " in text for text in page(long, 80, 24, live=True)
     )
+
+
+def test_a_name_has_all_the_room_that_there_is() -> None:
+    name = "/var/log/mail/mail-of-the-first-host.example.com.log"
+    source = {"name": name, "lines": 5, "rate": 1.0, "waiting": 0, "latest": 1e9 + 3600}
+    for live in (False, True):
+        shown = page({**EXAMPLE, "sources": [source]}, 100, 24, live=live)
+        assert any(text.startswith(f"{name} ") for text in shown), shown
+        # Never wider than the screen, and what the number columns do not need is the name's.
+        narrow = page({**EXAMPLE, "sources": [source]}, 80, 24, live=live)
+        (row,) = [text for text in narrow if "example.com.log " in text]
+        assert len(row) <= 80
+        assert len(row.split()[0]) >= 35
+
+
+def test_the_latest_warning_tells_how_many() -> None:
+    notices = Notices()
+    notices.count("cuts", 3, "cut lines")
+    assert (notices.last, notices.total) == ("3 cut lines", 1)
+    notices.count("cuts", 4, "cut lines")
+    notices.count("cuts", 5, "cut lines")
+    assert notices.last == "9 cut lines"
 
 
 def test_rates_are_of_one_daemon() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pbs_watch.commands.why import REASONS
+from pbs_watch.commands.reasons import REASONS
 from pbs_watch.durations import local
 from pbs_watch.grants import hand, judge
 from pbs_watch.grants.changes import (
@@ -157,9 +158,9 @@ class TestTheVerdict:
 
 class TestWhatIsKnown:
     def test_since_when_without_a_gap(self, told: Told) -> None:
-        told.login(at=NOW - 3000)
-        told.login(at=NOW - 1500)
-        assert f"without a gap since {local(NOW - 3000)}" in told.text()
+        told.login(at=NOW - 2100)
+        told.login(at=NOW - 600)
+        assert f"without a gap since {local(NOW - 2100)}" in told.text()
 
     def test_each_user(self, told: Told) -> None:
         told.login(b"bob", at=NOW - 600)
@@ -191,7 +192,7 @@ class TestWhatIsKnown:
     def test_each_refusal_in_words(self, told: Told, reason: str) -> None:
         told.refuse(reason, times=3)
         text = told.text()
-        assert f"eve, 3 times, {local(NOW - 9)} to {local(NOW - 5)}: {REASONS[reason]}" in text
+        assert f"eve, 3 times, {local(NOW - 9)} to {local(NOW - 5)}: {REASONS[reason].one}" in text
 
     def test_of_many_refusals_only_some(self, told: Told) -> None:
         for number in range(13):
@@ -230,7 +231,7 @@ class TestTheLine:
     def test_steers_no_terminal(self, told: Told, tmp_path: Path) -> None:
         self.written(told, tmp_path / "mail.log", b"bob \x1b[2J\x9b\xe2\x80\xae\r\n")
         out = told.why().out
-        assert b"    bob \\x1b[2J\\x9b\\x202e\\x0d\n" in out
+        assert b"    bob \\x1b[2J\\x9b\\xe2\\x80\\xae\\x0d\n" in out
 
     def test_is_bounded(self, told: Told, tmp_path: Path) -> None:
         self.written(told, tmp_path / "mail.log", b"bob " * 50_000 + b"\n")
@@ -378,3 +379,15 @@ class TestUsedWrongly:
     def test_without_rights(self, told: Told) -> None:
         told.grants.close()
         assert refused_to_nobody("why", "198.18.1.2", path=told.path, closed="data.mdb")
+
+
+def test_a_daemon_that_stands_still_is_not_waited_for(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        ended = command("why", "198.18.0.1", "--map", daemon.map)
+        assert time.monotonic() - began < 3
+        assert "not known: no daemon answers" in ended.out.decode()
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)

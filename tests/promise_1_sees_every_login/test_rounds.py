@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from pbs_watch.config import Config
+from pbs_watch.looks import POLL_BUSY
 from pbs_watch.pattern import library
-from pbs_watch.service import POLL_BUSY, Service
+from pbs_watch.service import Service
+from tests.daemon import command
 
 OTHER = (
     b"Nov 22 08:44:00 mail postfix/smtpd[1]: connect from unknown[203.0.113.9], as it often does\n"
@@ -31,7 +33,8 @@ class Stepped:
     def __init__(self, directory: Path) -> None:
         self.log = directory / "mail.log"
         self.log.touch()
-        config = Config(log=(str(self.log),), map=directory / "map", tcp_table=("127.0.0.1:0",))
+        self.map = directory / "map"
+        config = Config(log=(str(self.log),), map=self.map, tcp_table=("127.0.0.1:0",))
         self.service = Service(config, library.load(["courier"], []))
         where = self.service.listen()[0]
         self.port = int(where.rsplit(":", 1)[1])
@@ -108,3 +111,27 @@ def test_a_login_behind_a_long_backlog_is_found_by_the_question_that_began_the_r
     stepped.append(BACKLOG + login("198.51.100.8"))
     client.sendall(b"get 198.51.100.8\n")
     assert stepped.answers(client) == [b"200 OK\n"]
+
+
+def test_lookups_that_arrive_together_with_a_login_all_see_it(stepped: Stepped) -> None:
+    """They share one look at the log, which comes after the last of them has arrived."""
+    clients = [stepped.connect() for _ in range(6)]
+    for number in range(5):
+        login_at = f"198.51.100.{10 + number}"
+        for client in clients[:3]:
+            client.sendall(b"get 203.0.113.1\n")
+        stepped.append(login(login_at))
+        for client in clients[3:]:
+            client.sendall(b"get %b\n" % login_at.encode())
+        assert stepped.answers(*clients) == [b"500 not found\n"] * 3 + [b"200 OK\n"] * 3
+
+
+def test_lookups_that_arrive_together_see_what_was_allowed_before_them(stepped: Stepped) -> None:
+    first, second = stepped.connect(), stepped.connect()
+    first.sendall(b"get 203.0.113.1\n")
+    assert stepped.answers(first) == [b"500 not found\n"]
+    first.sendall(b"get 203.0.113.1\n")
+    allowed = command("allow", "203.0.113.2", "--map", stepped.map, "--config", "/dev/null")
+    assert allowed.status == 0, allowed.err
+    second.sendall(b"get 203.0.113.2\n")
+    assert stepped.answers(first, second) == [b"500 not found\n", b"200 OK\n"]

@@ -62,7 +62,7 @@ def near(*messages: str, tag: str = "pop3d") -> list[str]:
         ("pop3d", LOGIN + ", protocol=IMAP"),
         ("imapd", LOGIN),
         ("imapd", LOGIN + ", protocol=IMAP4rev2"),
-        ("imapd", f"IMAP connect from @ [::ffff:198.18.1.2]INFO: {LOGIN}, protocol=IMAP"),
+        ("imapd", f"IMAP4 connect from @ [::ffff:198.18.1.2]INFO: {LOGIN}, protocol=IMAP"),
         ("couriertcpd", LOGIN + ", method=PLAIN"),
         # An account of this name exists; its owner alone can log in so.
         ("pop3d", "LOGIN, user=al ice, ip=[192.0.2.6], ip=[198.18.1.2], port=[4]"),

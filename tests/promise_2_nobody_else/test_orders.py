@@ -11,7 +11,8 @@ from pbs_watch.grants.address import canonical, network, overlap, widened
 from pbs_watch.grants.changes import Changes, Hold, SessionKey, grant
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.pending import Pending
-from pbs_watch.grants.rows import order_key, pack_order, unpack_order
+from pbs_watch.grants.rows import order_key, pack_order, pack_time, unpack_order
+from pbs_watch.grants.void import Voiding
 
 NOW = 1_795_337_040.0
 A, B = b"198.18.0.1", b"2001:db8::1"
@@ -171,3 +172,22 @@ def test_a_batch_remembers_the_oldest_orders_it_was_judged_by() -> None:
     batch, later = Changes(3), Changes(5)
     batch.append(later)
     assert batch.orders == 3
+
+
+_ANY = st.ip_addresses() | st.ip_addresses(v=4, network="198.0.0.0/7")
+
+
+@settings(max_examples=200, deadline=None)
+@given(address=_ANY, length=st.integers(0, 128), other=_ANY)
+def test_what_a_bar_makes_void_is_among_the_rows_that_are_looked_at(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    length: int,
+    other: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    barred = ipaddress.ip_network((address, min(length, address.max_prefixlen)), strict=False)
+    voiding = Voiding([Bar("network", canonical(barred), NOW, NOW)], NOW, Orders())
+    for one in (address, other, barred[0], barred[-1]):
+        key = canonical(network(str(one)))
+        for granted in (key, widened(key, 64)):
+            if voiding.void(granted, b"bob", pack_time(NOW)):
+                assert any((granted + b"\0").startswith(start) for start in voiding.starts(b"\0"))

@@ -21,6 +21,8 @@ from pbs_watch.pattern.syntax import Source
 
 EXPRESSIBLE = Path(__file__).parents[1] / "fixtures" / "patterns" / "expressible.pattern"
 
+SHIPPED = [fmt for path in sorted(shipped().glob("*.pattern")) for fmt in load_file(path)]
+
 FORMAT = """format f
     tag pop
     cut 504 then 4096 bytes or 1s
@@ -114,7 +116,7 @@ def test_what_no_example_of_a_login_contains_is_near_to_none(literal: str) -> No
 
 @pytest.mark.parametrize(
     "fmt",
-    [*load_file(shipped() / "courier.pattern"), *load_file(EXPRESSIBLE)],
+    [*SHIPPED, *load_file(EXPRESSIBLE)],
     ids=lambda fmt: fmt.name,
 )
 def test_every_line_of_another_mail_server_can_be_expressed_and_resists(fmt: Format) -> None:

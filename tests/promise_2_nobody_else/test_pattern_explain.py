@@ -10,7 +10,7 @@ from pbs_watch.pattern.library import load, load_file, shipped
 from pbs_watch.pattern.matching import classify
 
 COURIER = load(["courier"], [])
-POP3, IMAP, _ = COURIER
+POP3, IMAP, *_ = COURIER
 HEAD = b"Nov 22 08:44:00 mail pop3d: "
 LOGIN = HEAD + b"LOGIN, user=bob, ip=[::ffff:198.18.1.2], port=[4]"
 

@@ -302,7 +302,11 @@ def hostile(fmt: Format) -> list[bytes]:
 
 @pytest.mark.parametrize(
     "fmt",
-    [*load_file(shipped() / "courier.pattern"), *load_file(EXPRESSIBLE)],
+    [
+        fmt
+        for path in (*sorted(shipped().glob("*.pattern")), EXPRESSIBLE)
+        for fmt in load_file(path)
+    ],
     ids=lambda fmt: fmt.name,
 )
 def test_matching_takes_linear_time(fmt: Format) -> None:

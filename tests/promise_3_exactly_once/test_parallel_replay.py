@@ -16,6 +16,7 @@ import pytest
 from pbs_watch import replay as replaying
 from pbs_watch.chain import Chain, Counts
 from pbs_watch.errors import SourceError
+from pbs_watch.grants.listing import granted
 from pbs_watch.grants.rows import SOURCE_NAME
 from pbs_watch.grants.store import Map
 from pbs_watch.log import segments
@@ -37,6 +38,7 @@ class Made(NamedTuple):
     at: float
     doubts: dict[str, object]
     rows: dict[str, dict[bytes, bytes]]
+    granted: set[bytes]
 
 
 def rows(path: Path) -> dict[str, dict[bytes, bytes]]:
@@ -54,8 +56,8 @@ def rows(path: Path) -> dict[str, dict[bytes, bytes]]:
             with env.begin(db=database) as txn:
                 found[table] = dict(txn.cursor())
     env.close()
-    for table in ("grants", "logins"):
-        found[table] = {key: one[:24] + one[40:] for key, one in found[table].items()}
+    for table, at in (("grants", 24), ("logins", 24), ("past", 32), ("refusals", 32)):
+        found[table] = {key: one[:at] + one[at + 16 :] for key, one in found[table].items()}
     found["meta"] = {
         name: one for name, one in found["meta"].items() if not name.startswith(SOURCE_NAME)
     }
@@ -65,8 +67,9 @@ def rows(path: Path) -> dict[str, dict[bytes, bytes]]:
 class Replays:
     """Replays logs, by one process or more, and counts the processes that were forked."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, retention: float) -> None:
         self.forked = 0
+        self.retention = retention
         self._home = home
         self._count = 0
 
@@ -82,20 +85,25 @@ class Replays:
             paths.append(str(home / str(number)))
         cuts = Cuts(mode)
         grants = Map(home / "map", "scratch")
+        grants.retention = self.retention
         chain = Chain(Scanner(COURIER, Clock(UTC)), policy())
         before = self.forked
         done = replay(
             paths, chain, cuts, grants, now=AFTER_CAPTURES, until=until, processes=processes
         )
+        told = {row.address for row in granted(grants, done.at)}
         grants.close()
-        assert self.forked - before == (processes if processes > 1 else 0) * len(logs)
+        assert self.forked - before < max(processes, 2) * len(logs)
         doubts = {name: cuts.dump()[name] for name in ("gap", "doubts")}
-        return Made(done.counts, done.bytes, done.at, doubts, rows(home / "map"))
+        return Made(done.counts, done.bytes, done.at, doubts, rows(home / "map"), told)
 
 
-@pytest.fixture
-def replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Replays:
-    made = Replays(tmp_path)
+@pytest.fixture(params=[0.0, 3600.0], ids=["thrown away", "kept"])
+def replays(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Replays:
+    """With a map that nobody sees afterwards, and with one that remembers what is over."""
+    made = Replays(tmp_path, request.param)
     fork = os.fork
 
     def counted() -> int:
@@ -104,47 +112,61 @@ def replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Replays:
 
     monkeypatch.setattr(os, "fork", counted)
     monkeypatch.setattr(replaying, "_LARGE", 0)
+    monkeypatch.setattr(segments, "SMALLEST", 1)
     return made
 
 
-def cut_into(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(segments, "SEGMENT", size)
+def cut_at(monkeypatch: pytest.MonkeyPatch, *borders: int) -> None:
+    """Divides logs there, which must be where lines begin, whatever the number of processes."""
+
+    def boundaries(_descriptor: int, size: int, _parts: int) -> list[int]:
+        return [0, *borders, size]
+
+    monkeypatch.setattr(replaying, "boundaries", boundaries)
 
 
 @pytest.mark.parametrize("stamps", STAMPS)
 @pytest.mark.parametrize("name", CAPTURES)
 @pytest.mark.parametrize("mode", ["strict", "next", "off"])
 def test_captured_logs_again_and_again(
-    replays: Replays, monkeypatch: pytest.MonkeyPatch, name: str, stamps: str, mode: Mode
+    replays: Replays, name: str, stamps: str, mode: Mode
 ) -> None:
     log = capture(name, stamps) * 5
-    cut_into(monkeypatch, len(log) // 7)
     one = replays.made(log, mode=mode)
     assert one.counts.lines == log.count(b"\n")
     assert one.counts.judged.logins > 0
-    assert replays.made(log, processes=3, mode=mode) == one
+    assert replays.made(log, processes=7, mode=mode) == one
+    assert replays.forked == 6
 
 
 @pytest.mark.parametrize("stamps", STAMPS)
-def test_who_is_granted(replays: Replays, monkeypatch: pytest.MonkeyPatch, stamps: str) -> None:
-    cut_into(monkeypatch, 5000)
+def test_who_is_granted(replays: Replays, stamps: str) -> None:
     found = replays.made(capture("courier-clean", stamps), processes=3)
     everybody = {address.encode() for address in truth("courier-clean")["authenticated"]}
-    assert set(found.rows["grants"]) == everybody
+    assert found.granted == everybody
 
 
-@pytest.mark.parametrize("size", [1, 333, 4096])
 @pytest.mark.parametrize("stamps", STAMPS)
-def test_cuts_at_the_borders_of_segments(
-    replays: Replays, monkeypatch: pytest.MonkeyPatch, stamps: str, size: int
+def test_cuts_at_the_border_of_parts(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch, stamps: str
 ) -> None:
-    """With a segment for each line every cut stands at a border."""
-    cut_into(monkeypatch, size)
+    """The border stands once before every line."""
     log = capture("courier-forged", stamps)
     one = replays.made(log)
     assert one.counts.cuts == 9
-    assert replays.made(log, processes=3) == one
     assert one.counts.suspect > 0
+    border = 0
+    for line in log.splitlines(keepends=True)[:-1]:
+        border += len(line)
+        cut_at(monkeypatch, border)
+        assert replays.made(log, processes=2) == one
+
+
+@pytest.mark.parametrize("processes", [2, 3, 40])
+@pytest.mark.parametrize("stamps", STAMPS)
+def test_cuts_in_any_number_of_parts(replays: Replays, stamps: str, processes: int) -> None:
+    log = capture("courier-forged", stamps)
+    assert replays.made(log, processes=processes) == replays.made(log)
 
 
 @pytest.mark.parametrize(
@@ -161,31 +183,24 @@ def test_cuts_at_the_borders_of_segments(
     ],
     ids=["none", "a byte", "a login", "limit - 1", "limit", "limit + 1", "long", "long and cut"],
 )
-@pytest.mark.parametrize("size", [500, 1 << 20])
-def test_an_unfinished_last_line(
-    replays: Replays, monkeypatch: pytest.MonkeyPatch, tail: bytes, size: int
-) -> None:
-    cut_into(monkeypatch, size)
+@pytest.mark.parametrize("processes", [2, 30])
+def test_an_unfinished_last_line(replays: Replays, tail: bytes, processes: int) -> None:
     log = capture("courier-clean", "bsd")
     # What follows in the next file is suspect, as behind every gap.
     one = replays.made(log + tail, log)
     assert one.doubts["gap"] == bool(tail)
     assert (one.counts.suspect > 0) == bool(tail)
-    assert replays.made(log + tail, log, processes=3) == one
+    assert replays.made(log + tail, log, processes=processes) == one
 
 
 @pytest.mark.parametrize("log", [b"", b"\n", b"x", b"x" * 1000, b"\n" * 1000])
-def test_next_to_nothing(replays: Replays, monkeypatch: pytest.MonkeyPatch, log: bytes) -> None:
-    cut_into(monkeypatch, 10)
+def test_next_to_nothing(replays: Replays, log: bytes) -> None:
     assert replays.made(log, processes=3) == replays.made(log)
 
 
 @pytest.mark.parametrize("long", [600, 20_000, LINE_LIMIT, LINE_LIMIT + 1, 3 * LINE_LIMIT])
-@pytest.mark.parametrize("size", [200, 10_000])
-def test_lines_longer_than_a_segment(
-    replays: Replays, monkeypatch: pytest.MonkeyPatch, long: int, size: int
-) -> None:
-    cut_into(monkeypatch, size)
+@pytest.mark.parametrize("processes", [3, 40])
+def test_lines_longer_than_a_part(replays: Replays, long: int, processes: int) -> None:
     lines = capture("courier-clean", "rfc3339").splitlines(keepends=True)
     header = lines[0][: lines[0].index(b"Connection")]
     for at in (200, 100, 3, 0):
@@ -194,24 +209,21 @@ def test_lines_longer_than_a_segment(
     log = b"".join(lines)
     one = replays.made(log)
     assert one.counts.cuts == 4
-    assert replays.made(log, processes=3) == one
+    assert replays.made(log, processes=processes) == one
 
 
 @pytest.mark.parametrize("batch", [1, 40])
 def test_however_often_it_is_committed(
     replays: Replays, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    cut_into(monkeypatch, 3000)
+    replays.retention = 0.0  # what a map remembers is what it found over at a commit
     log = b"".join(capture(name, "rfc3339") for name in CAPTURES) * 2
     one = replays.made(log)
     monkeypatch.setattr(replaying, "_BATCH", batch)
     assert replays.made(log, processes=3) == one
 
 
-def test_lines_after_the_end_have_no_effect(
-    replays: Replays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cut_into(monkeypatch, 3000)
+def test_lines_after_the_end_have_no_effect(replays: Replays) -> None:
     log = capture("courier-clean", "rfc3339")
     lines = log.splitlines()
     middle = datetime.fromisoformat(lines[len(lines) // 2].split()[0].decode()).timestamp()
@@ -220,8 +232,8 @@ def test_lines_after_the_end_have_no_effect(
     assert replays.made(log, processes=3, until=middle) == one
 
 
-def test_logs_at_random(replays: Replays, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of the captures, long lines and losses between them, in segments of any size."""
+def test_logs_at_random(replays: Replays) -> None:
+    """Slices of the captures, long lines and losses between them, in any number of parts."""
     chance = random.Random(3)
     lines = [
         line for name in CAPTURES for line in capture(name, "rfc3339").splitlines(keepends=True)
@@ -236,10 +248,9 @@ def test_logs_at_random(replays: Replays, monkeypatch: pytest.MonkeyPatch) -> No
             log += b"".join(lines[begin : begin + chance.randrange(80)])
             log += chance.choice([b"", b"", lost, b"z" * chance.randrange(2000) + b"\n"])
         log = log[: len(log) - chance.choice([0, 0, 1, 30])]
-        cut_into(monkeypatch, chance.choice([1, 50, 700, 3000, len(log) + 1]))
         one = replays.made(log)
         suspect += one.counts.suspect
-        several = replays.made(log, processes=chance.choice([2, 3]))
+        several = replays.made(log, processes=chance.choice([2, 3, 10]))
         # Out of order, the latest stamp is the latest of those that were looked at.
         assert one.counts.latest is not None or log.count(b"\n") == 0
         several.counts.latest, several = one.counts.latest, several._replace(at=one.at)
@@ -247,10 +258,7 @@ def test_logs_at_random(replays: Replays, monkeypatch: pytest.MonkeyPatch) -> No
     assert suspect > 0
 
 
-def test_a_tag_that_is_first_seen_long_after_a_gap(
-    replays: Replays, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cut_into(monkeypatch, 100_000)
+def test_a_tag_that_is_first_seen_long_after_a_gap(replays: Replays) -> None:
     stamp = b"2026-11-22T08:%02d:%02d.5+00:00 mail "
     lost = stamp % (0, 0) + b"rsyslogd: imuxsock lost 3 messages due to rate-limiting\n"
     login = b"LOGIN, user=bob, ip=[198.18.0.%d], port=[4242]"
@@ -263,9 +271,42 @@ def test_a_tag_that_is_first_seen_long_after_a_gap(
     log = lost + between + late + pop3d
     assert len(log) > 2 << 20
     one = replays.made(log)
-    assert list(one.rows["grants"]) == [b"198.18.0.2"]
+    assert one.granted == {b"198.18.0.2"}
     assert one.counts.suspect == 1
-    assert replays.made(log, processes=2) == one
+    assert replays.made(log, processes=9) == one
+
+
+# What nobody asks for
+
+
+def test_what_is_over_by_the_end_need_not_be_kept(tmp_path: Path) -> None:
+    """Sessions of all lengths, windows that join and end, over a week: the same may relay."""
+    chance = random.Random(5)
+    lines: list[tuple[float, bytes]] = []
+    for number in range(3000):
+        began = chance.random() * 7 * 86400
+        lasted = int(chance.choice([3, 600, 7200, 100_000]) * chance.random())
+        who = b"user=u%d, ip=[198.18.%d.%d], port=[%d]" % (
+            number % 5, number % 7, number % 50, number % 3
+        )  # fmt: skip
+        lines.append((began, b"LOGIN, " + who + b", protocol=IMAP"))
+        if chance.random() < 0.7:
+            word = chance.choice([b"LOGOUT, ", b"DISCONNECTED, ", b"TIMEOUT, "])
+            lines.append((began + lasted, word + who + b", headers=0, body=0, time=%d" % lasted))
+    log = b"".join(
+        datetime.fromtimestamp(1.79e9 + when, UTC).isoformat().encode()
+        + b" mail imapd: %b\n" % text
+        for when, text in sorted(lines)
+    )
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "not").mkdir()
+    kept, thrown = Replays(tmp_path / "kept", 3600.0), Replays(tmp_path / "not", 0.0)
+    for until in (None, *(1.79e9 + chance.random() * 7 * 86400 for _ in range(20))):
+        one, other = kept.made(log, until=until), thrown.made(log, until=until)
+        assert one.granted == other.granted
+        assert one.counts == other.counts
+        assert one.granted
+        assert len(other.rows["logins"]) < len(one.rows["logins"])
 
 
 # Processes that fail
@@ -273,7 +314,6 @@ def test_a_tag_that_is_first_seen_long_after_a_gap(
 
 @pytest.mark.parametrize("how", ["killed", "an error"])
 def test_a_process_that_fails(replays: Replays, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    cut_into(monkeypatch, 2000)
     log = capture("courier-clean", "rfc3339") * 3
     one = replays.made(log)
     parent, pieces = os.getpid(), segments.pieces
@@ -289,12 +329,11 @@ def test_a_process_that_fails(replays: Replays, monkeypatch: pytest.MonkeyPatch,
         return pieces(descriptor, start, end)
 
     monkeypatch.setattr(replaying, "pieces", failing)
-    assert replays.made(log, processes=2) == one
+    assert replays.made(log, processes=20) == one
     assert len(in_order) > 10
 
 
 def test_an_error_ends_all_processes(replays: Replays, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_into(monkeypatch, 2000)
     log = capture("courier-forged", "rfc3339") * 200
     parent = os.getpid()
     pieces = segments.pieces

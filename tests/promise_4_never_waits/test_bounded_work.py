@@ -111,6 +111,6 @@ def test_no_descriptor_left_for_the_hosts_addresses_ends_nothing(
         raise OSError(24, "Too many open files", "/proc/net/fib_trie")
 
     monkeypatch.setattr(Config, "policy", full)
-    service._refresh_policy()
+    service._tidying.refresh_policy()
     assert service._chain.policy is before
     service.close()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +18,17 @@ from pbs_watch.answer.socketmap import netstring
 from tests.daemon import (
     NO,
     OK,
+    PROGRAM,
+    ROOT,
     TROUBLE,
     Connection,
     Daemon,
     Log,
     addresses,
+    command,
+    environment,
+    free_port,
+    listens,
     login,
     refused,
     until,
@@ -224,3 +234,54 @@ def test_clients_that_hang_up_at_once(start: Start, log: Log) -> None:
             client.sendall(b"get 198.18.0.1\n")
     log.write(login("198.18.0.1"))
     assert daemon.ask("198.18.0.1") == OK
+
+
+def test_a_local_user_cannot_take_all_descriptors(tmp_path: Path, log: Log) -> None:
+    where, map_ = f"127.0.0.1:{free_port()}", tmp_path / "map"
+    words: list[str | Path] = ["run", "--map", map_, "--log", log.path, "--tcp-table", where]
+    process = subprocess.Popen(
+        ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *PROGRAM, *words],
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=environment(),
+    )
+    idle: list[Connection] = []
+    try:
+        until(lambda: listens(where), f"{where} is open")
+        postfix = Connection(where)
+        assert postfix.ask("198.18.0.1") == NO
+        idle += [Connection(where) for _ in range(400)]
+
+        def state() -> Any:
+            ended = command("status", "--json", "--map", map_)
+            assert ended.status == 0
+            return json.loads(ended.out)
+
+        until(lambda: state()["warnings"] > 0, "it is told")
+        told = "cannot accept connections: too many are open; "
+        assert state()["last_warning"].startswith(told)
+        # The log can be followed all the same, and the operator gives orders.
+        for number in range(3):
+            log.rename()
+            log.write(login(f"198.18.0.{number}"))
+            assert postfix.ask(f"198.18.0.{number}") == OK
+        until(lambda: command("why", "198.18.0.1", "--map", map_).status == 0, "it is committed")
+        assert command("revoke", "198.18.0.1", "--map", map_).status == 0
+        assert postfix.ask("198.18.0.1") == NO
+        for one in idle:
+            one.socket.close()
+        fresh = Connection(where)
+        assert fresh.ask("198.18.0.0") == OK
+        for connection in (fresh, postfix):
+            connection.socket.close()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert said.count(told.encode()) == 1
+        assert b"accepting connections again" in said
+        assert b"Too many open files" not in said
+    finally:
+        for one in idle:
+            one.socket.close()
+        process.kill()
+        process.communicate()

@@ -47,7 +47,13 @@ def test_a_user_relays_so_often_and_no_oftener(
     assert [daemon.ask(one) for one in asked] == [OK, NO, OK, OK, answer, answer]
     assert daemon.ask("198.18.0.3") == OK
     daemon.process.says("'bob' relays more than relay_limit allows, now from 198.18.0.1")
-    daemon.process.says("event=refused address=198.18.0.2 user=bob reason=relay_limit")
+    daemon.process.says("event=refused address=198.18.0.1 user=bob reason=relay_limit times=1")
+    # Once a minute: whoever asks on and on fills no log.
+    assert [daemon.ask("198.18.0.2") for _ in range(50)] == [answer] * 50
+    log.write(login("198.18.0.4", user="alice"))
+    assert daemon.ask("198.18.0.4") == OK
+    daemon.process.says("user=alice")
+    assert daemon.said.count("reason=relay_limit") == 1
 
 
 def test_an_address_that_several_share_is_charged_to_the_latest(start: Start, log: Log) -> None:

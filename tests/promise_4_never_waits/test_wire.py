@@ -262,3 +262,47 @@ def test_what_is_heard_behind_a_question_waits_for_it() -> None:
     assert conversation.hear(b"get 4\n") == b""
     assert conversation.question == b"3"
     assert conversation.settle(Verdict.ABSENT) == b"500 not found\n500 not found\n200 OK\n"
+
+
+# Both: the short way of the usual request says what the long one says
+
+_PARTS = st.sampled_from(
+    [
+        b"get ",
+        b"198.18.1.2",
+        b"a b",
+        b"%41",
+        b"\r",
+        b"\n",
+        b"17:",
+        b"relay ",
+        b"status ",
+        b",",
+        b"7",
+    ]
+)
+
+
+@pytest.mark.parametrize("wire", [TCP_TABLE, SOCKETMAP], ids=["tcp_table", "socketmap"])
+@given(parts=st.lists(_PARTS, max_size=6))
+def test_what_is_seen_as_a_single_request_is_one(wire: Wire, parts: list[bytes]) -> None:
+    for data in (b"".join(parts), netstring(b"".join(parts)), b"get " + b"".join(parts) + b"\n"):
+        key = wire.single(data)
+        assert key is None or wire.take(data, 0) == (key, len(data))
+
+
+@pytest.mark.parametrize(
+    ("wire", "request_"),
+    [
+        (TCP_TABLE, b"get %b\n"),
+        (TCP_TABLE, b"get %b\r\n"),
+        (SOCKETMAP, b"16:relay %b,"),
+    ],
+)
+def test_what_postfix_sends_is_seen_as_a_single_request(wire: Wire, request_: bytes) -> None:
+    assert wire.single(request_ % b"198.18.1.2") == b"198.18.1.2"
+
+
+def test_a_single_request_is_no_longer_than_any_other() -> None:
+    assert TCP_TABLE.single(b"get " + b"a" * 4091 + b"\n") == b"a" * 4091
+    assert TCP_TABLE.single(b"get " + b"a" * 4092 + b"\n") is None

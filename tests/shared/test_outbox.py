@@ -16,7 +16,7 @@ from pbs_watch.grants.store import Map
 from pbs_watch.shared.breaker import FAILURES, Breaker
 from pbs_watch.shared.engine import Mark
 from pbs_watch.shared.learn import learn, logins, own_records
-from pbs_watch.shared.sharing import switched
+from pbs_watch.shared.hosts import switch
 
 HERE = (1, 2, 3)
 """The place of a line."""
@@ -27,7 +27,7 @@ NOW = 1.9e9
 @pytest.fixture
 def grants(tmp_path: Path) -> Iterator[Map]:
     opened = Map(tmp_path / "map", "daemon")
-    switched(opened, "mx1")
+    switch(opened, "mx1")
     yield opened
     opened.close()
 
@@ -110,7 +110,7 @@ def test_a_user_who_is_forgotten_waits_to_be_forgotten_and_for_nothing_else(gran
 def test_what_ends_sharing_keeps_nothing(grants: Map) -> None:
     hand.allow(grants, Allow(b"198.18.0.1", NOW, None), "root")
     assert own_records(grants, "mx1", NOW)
-    switched(grants, "")
+    switch(grants, "")
     assert waiting(grants) == {}
     hand.allow(grants, Allow(b"198.18.0.2", NOW, None), "root")
     assert waiting(grants) == {}

@@ -16,6 +16,7 @@ import pytest
 from pbs_watch.grants.changes import Changes, Hold, SessionKey, grant
 from pbs_watch.grants.store import Map
 from tests.daemon import NO, OK, PROGRAM, ROOT, Daemon, environment
+from tests.supervised import Supervisor
 
 Start = Callable[..., Daemon]
 
@@ -26,6 +27,10 @@ DAY = 86_400.0
 
 DELAY = 0.010
 """Seconds by which no lookup may be delayed."""
+
+
+READY = 0.3
+"""Seconds within which a daemon is ready."""
 
 
 def address(number: int) -> bytes:
@@ -55,12 +60,13 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def took(home: Path, *words: str) -> float:
-    """Seconds from start to exit, the best of three."""
+    """Seconds from start to exit, the best of three; ``{}`` in the words is another each time."""
     best = 1e9
-    for _ in range(3):
+    for number in range(3):
+        said = [word.format(number) for word in words]
         began = time.perf_counter()
         done = subprocess.run(
-            [*PROGRAM, *words, "--map", home / "map", "--config", "/dev/null"],
+            [*PROGRAM, *said, "--map", home / "map", "--config", "/dev/null"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=ROOT,
@@ -88,7 +94,7 @@ def test_commands_answer_in_time(daemon: Daemon, million: Path) -> None:
         (("list",), 2.0),
         (("list", "--user", "user77@example.org"), 2.0),
         (("status",), 2.0),
-        (("revoke", "--user", "user7@example.org"), 2.0),
+        (("revoke", "--user", "user{}@example.org"), 2.0),
     ):
         measured = took(million, *words)
         print(f"{' '.join(words)}: {measured * 1e3:.0f} ms")
@@ -143,6 +149,29 @@ def while_expiring(home: Path) -> float:
         daemon.end()
     print(f"{count} lookups while expiring, the slowest {longest * 1e3:.1f} ms")
     return longest
+
+
+def test_it_is_ready_in_time(million: Path) -> None:
+    """From the start of a process to READY=1, the interpreter's own start included."""
+    config = million / "pbs-watch.toml"
+    config.write_text(f'log = "{million}/mail.log"\nmap = "{million}/map"\n')
+    supervisor = Supervisor(million, ["run", "--config", config])
+    found = []
+    try:
+        for _ in range(10):
+            supervisor.stop()
+            began = time.perf_counter()
+            supervisor.start()
+            supervisor.tells("READY=1")
+            found.append(time.perf_counter() - began)
+            grants = int(supervisor.status.partition(" grants; ")[0].replace(",", ""))
+            # Another test has revoked three users.
+            assert GRANTS - 3 * GRANTS // USERS <= grants <= GRANTS
+        assert supervisor.connect().ask(address(77).decode()) == OK
+    finally:
+        supervisor.end()
+    print(f"ready after {sorted(round(one * 1000) for one in found)} ms")
+    assert min(found) < READY
 
 
 def test_expiring_all_of_them_delays_no_lookup(million: Path) -> None:

@@ -317,3 +317,47 @@ def test_a_stop_does_not_wait_for_ever_for_another_writer(
     process.kill()
     daemon.start()
     assert daemon.ask("198.18.0.2") == OK
+
+
+ORDERS = [
+    ("allow", "198.18.0.1"),
+    ("block", "198.18.0.1", "--for", "1h"),
+    ("revoke", "--user", "bob"),
+    ("unblock", "198.18.0.2"),
+]
+
+
+@pytest.mark.parametrize("words", ORDERS, ids=lambda words: words[0])
+def test_an_order_without_room_is_said_not_to_be_given(
+    words: tuple[str, ...], start: Start, log: Log, tmp_path: Path
+) -> None:
+    daemon = start()
+    log.write(login("198.18.0.1"))
+    assert daemon.ask("198.18.0.1") == OK
+    assert command("block", "198.18.0.2", "--for", "1h", "--map", daemon.map).status == 0
+    orders = command("list", "--orders", "--map", daemon.map).out
+    with injected(tmp_path / "trace", f"{PAGES}:error=ENOSPC", only=daemon.map / "data.mdb"):
+        ended = command(*words, "--map", daemon.map)
+    assert (ended.status, ended.out) == (2, b"")
+    assert "make room; the order was not given: give it again then" in ended.err
+    assert "nothing is lost" not in ended.err
+    assert command("list", "--orders", "--map", daemon.map).out == orders
+    assert daemon.ask("198.18.0.1") == OK
+    assert command(*words, "--map", daemon.map).status == 0
+
+
+@pytest.mark.parametrize("words", [ORDERS[0], ORDERS[3]], ids=lambda words: words[0])
+def test_an_order_is_on_the_disk_when_it_is_acknowledged(
+    words: tuple[str, ...], start: Start, tmp_path: Path
+) -> None:
+    daemon = start()
+    assert command("block", "198.18.0.2", "--for", "1h", "--map", daemon.map).status == 0
+    daemon.stop()
+    # Nothing fails: it is only looked at.
+    calls = [f"{name}:delay_exit=1" for name in ("pwrite64", "pwritev", "writev", "fdatasync")]
+    with injected(tmp_path / "trace", *calls, only=daemon.map / "data.mdb"):
+        assert command(*words, "--map", daemon.map).status == 0
+    called = [line.split()[1] for line in (tmp_path / "trace").read_text().splitlines()]
+    written = [name for name in called if name.startswith(("pwrite", "writev", "fdatasync"))]
+    # The page that makes a transaction count is its last, and not synced by LMDB itself.
+    assert [name.partition("(")[0] for name in written[-2:]] == ["pwrite64", "fdatasync"]

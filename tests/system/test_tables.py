@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.daemon import PROGRAM, command, environment, refused, until
-from tests.system.conftest import Postfix, answers, configure, control, free_ports, inhabitants
+from tests.system.conftest import MailHost
 
 TYPES = {"hash": "db", "btree": "db", "lmdb": "lmdb", "cdb": "cdb"}
 """The types that postmap writes on Debian 12 (packages postfix-lmdb and postfix-cdb among them),
@@ -96,6 +96,20 @@ class TestTypes:
             assert names(place) == [file.name]
         finally:
             follower.kill()
+
+
+def test_a_table_that_is_removed_is_written_again(map_: Path, place: Path) -> None:
+    grant(map_, "198.18.0.1")
+    follower = Follower(map_, "hash", place)
+    file = place.with_name("relay.db")
+    try:
+        for _ in range(2):
+            follower.until(file.exists, "the table")
+            assert said("hash", place, "198.18.0.1") == "OK"
+            file.unlink()
+        follower.until(file.exists, "the table once more")
+    finally:
+        follower.kill()
 
 
 class Follower:
@@ -262,62 +276,33 @@ def test_two_do_not_write_one_table(map_: Path, place: Path, tmp_path: Path) -> 
 # A real smtpd
 
 
-@pytest.fixture(scope="module")
-def tables(scratch: Path) -> dict[str, Path]:
-    """A folder for the table of each type, which smtpd may read."""
-    folder = scratch / "made"
-    folder.mkdir()
-    return {kind: folder / kind for kind in TYPES}
-
-
-@pytest.fixture(scope="module")
-def smtpd(scratch: Path, tables: dict[str, Path]) -> Iterator[Postfix]:
-    """A Postfix of its own that asks the tables; its smtpds serve many clients."""
-    home = scratch / "tables"
-    asked = {kind: f"{kind}:{path}" for kind, path in tables.items()}
-    ports = dict(zip(asked, free_ports(len(asked)), strict=True))
-    empty = scratch / "nobody"
-    assert command("replay", "--map", empty, "/dev/null").status == 0
-    for table in asked.values():
-        assert command("export", "--table", table, "--map", empty).status == 0
-    configure(home, {**asked, "proxy:tcp": "static:x"}, {**ports, "proxy:tcp": free_ports(1)[0]})
-    with (home / "etc" / "main.cf").open("a") as file:
-        file.write("max_use = 100\n")
-    control(home, "start")
-    try:
-        until(lambda: all(map(answers, ports.values())), "smtpd")
-        yield Postfix(home, ports)
-    finally:
-        control(home, "stop")
-        until(lambda: not inhabitants(home), "the end of Postfix")
-
-
-def relays(smtpd: Postfix, kind: str, client: str) -> bool:
-    with smtpd.session(client, kind) as session:
-        return session.rcpt("someone@outside.example") == 250
+@pytest.fixture
+def tables(mailhost: MailHost) -> dict[str, Path]:
+    """The table of each type, which smtpd asks."""
+    return {kind: mailhost.postfix.tables / kind for kind in TYPES}
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_smtpd_sees_a_new_table_by_itself(
-    smtpd: Postfix, tables: dict[str, Path], map_: Path, kind: str
+    mailhost: MailHost, tables: dict[str, Path], map_: Path, kind: str
 ) -> None:
     def write() -> None:
         words = ("export", "--table", f"{kind}:{tables[kind]}", "--map", map_)
         assert command(*words).status == 0
 
     write()
-    assert not relays(smtpd, kind, "198.18.0.1")
+    assert not mailhost.relays("198.18.0.1", kind)
     grant(map_, "198.18.0.1")
     write()
-    until(lambda: relays(smtpd, kind, "198.18.0.1"), "the login counts")
-    assert not relays(smtpd, kind, "198.18.0.2")
+    until(lambda: mailhost.relays("198.18.0.1", kind), "the login counts")
+    assert not mailhost.relays("198.18.0.2", kind)
     assert command("revoke", "198.18.0.1", "--map", map_).status == 0
     write()
-    until(lambda: not relays(smtpd, kind, "198.18.0.1"), "the revocation counts")
+    until(lambda: not mailhost.relays("198.18.0.1", kind), "the revocation counts")
 
 
 def test_smtpd_looks_networks_up_as_we_write_them(
-    smtpd: Postfix, tables: dict[str, Path], map_: Path
+    mailhost: MailHost, tables: dict[str, Path], map_: Path
 ) -> None:
     for words in (
         ["allow", "192.0.2.0/23"], ["block", "192.0.2.66", "--for", "1h"],
@@ -328,19 +313,19 @@ def test_smtpd_looks_networks_up_as_we_write_them(
     grant(map_, "2001:db8:9:9::5")
     export = ("export", "--table", f"hash:{tables['hash']}", "--map", map_)
     assert command(*export).status == 0
-    until(lambda: relays(smtpd, "hash", "192.0.2.1"), "the table counts")
+    until(lambda: mailhost.relays("192.0.2.1", "hash"), "the table counts")
     for client in (
         "192.0.3.255", "2001:db8:1:2::5", "2001:db8:1:2:3:4:5:6", "2001:db8::5:6",
         "2001:db8:0:0:5:6:7:8", "2001:db8:0:0:5::", "2001:db8:9:9::5",
         # Which Postfix takes for the address before: exchange/relaying.py says so.
         "2001:db8:9:9::5:6",
     ):  # fmt: skip
-        assert relays(smtpd, "hash", client), client
+        assert mailhost.relays(client, "hash"), client
     for client in (
         "192.0.2.66", "192.0.4.1", "2001:db8:1::5", "2001:db8:1:0:5:6:7:8", "2001:db8:2::1",
         "2001:db8:0:1::5", "2001:db8:9:9::6",
     ):  # fmt: skip
-        assert not relays(smtpd, "hash", client), client
+        assert not mailhost.relays(client, "hash"), client
 
 
 def test_the_source_is_what_postmap_prints(map_: Path, place: Path) -> None:

@@ -1,0 +1,1 @@
+"""Measures pbs-watch side by side with what people would use instead: ``python -m benchmarks``."""
