@@ -150,6 +150,8 @@ def add_metrics(command: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="write them for the textfile collector, every 15 s; off (default)",
     )
+
+
 def add_shared(command: argparse.ArgumentParser) -> None:
     """Which engine shares the grants with other hosts."""
     command.add_argument(

@@ -15,7 +15,6 @@ from pbs_watch.looks import Looks
 from pbs_watch.reading import Reading
 from pbs_watch.waits import Waits
 
-
 Settle = Callable[[Sequence[Question]], None]
 """Answers questions for which the logs have been read."""
 

@@ -8,11 +8,11 @@ import time
 from contextlib import closing
 from dataclasses import asdict
 
-from pbs_watch.commands.forms import shown
 from pbs_watch.commands.settings import settings
 from pbs_watch.config import Config
 from pbs_watch.durations import local
 from pbs_watch.errors import UsageError
+from pbs_watch.escape import shown
 from pbs_watch.shared import health
 from pbs_watch.shared.engine import Shared
 from pbs_watch.shared.open import engine, redis_engine, sql_engine

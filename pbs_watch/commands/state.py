@@ -143,7 +143,7 @@ def taken(raw: Mapping[str, Any]) -> State:
         ),
         lookups={**dict.fromkeys(ANSWERS, 0), **_counts(raw.get("lookups", {}))},
         shared={
-            shown(name): value if isinstance(value, int | float) else shown(value)
+            safe_text(name): value if isinstance(value, int | float) else safe_text(value)
             for name, value in (raw.get("shared") or {}).items()
         },
         warnings=int(raw.get("warnings", 0)),

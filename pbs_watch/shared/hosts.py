@@ -92,9 +92,7 @@ class Hosts:
             return None
         told, asked, hurried = (engine(wanted.place, wanted.window) for _ in range(3))
         express, wake = Express(hurried), self._server.wake
-        sender = Sender(
-            self._map, told, express, window=wanted.window, host=wanted.host, wake=wake
-        )
+        sender = Sender(self._map, told, express, window=wanted.window, host=wanted.host, wake=wake)
         asker = Asker(asked, wake, gather=wanted.manner.linger / _GATHERED)
         return Sharing(
             self._map,

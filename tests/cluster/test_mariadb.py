@@ -17,9 +17,11 @@ from tests.cluster.conftest import PASSWORD, Engine, one_mariadb
 from tests.daemon import NO, OK, command, refused, until
 from tests.engines import Mariadb
 from tests.hosts import PATIENT, Host, listed
-from tests.system.conftest import POSTFIX_SHARE
 
 Start = Callable[..., Host]
+
+POSTFIX_SHARE = Path("/etc/postfix")
+"""Which tables Debian's Postfix can load, and from where."""
 
 
 @pytest.fixture

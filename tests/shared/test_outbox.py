@@ -15,8 +15,8 @@ from pbs_watch.grants.records import unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.shared.breaker import FAILURES, Breaker
 from pbs_watch.shared.engine import Mark
-from pbs_watch.shared.learn import learn, logins, own_records
 from pbs_watch.shared.hosts import switch
+from pbs_watch.shared.learn import learn, logins, own_records
 
 HERE = (1, 2, 3)
 """The place of a line."""
