@@ -455,6 +455,7 @@ def _add_doctor(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_shared(command)
     add_places(command)
     command.add_argument("-q", "--quiet", action="store_true", help="print only what is not fine")
     command.add_argument("--json", action="store_true", help="as a JSON object")

@@ -145,8 +145,8 @@ def facts(state: State) -> Iterator[tuple[str, object]]:
     for answer, said in LOOKUPS.items():
         yield f"lookups {said}", state.lookups[answer]
     for name, said in SHARED.items():
-        if name in state.shared and state.shared[name] != "":
-            yield f"shared {said}", state.shared[name]
+        if name in state.shared and (value := state.shared[name]) != "":
+            yield f"shared {said}", ("no", "yes")[value] if isinstance(value, bool) else value
     yield "warnings", state.warnings
     if state.last_warning:
         yield "last warning", state.last_warning

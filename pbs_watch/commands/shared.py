@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import asdict
 
 from pbs_watch.commands.settings import settings
+from pbs_watch.commands.state import safe_text
 from pbs_watch.config import Config
 from pbs_watch.durations import local
 from pbs_watch.errors import UsageError
@@ -18,6 +19,9 @@ from pbs_watch.shared.engine import Shared
 from pbs_watch.shared.open import engine, redis_engine, sql_engine
 from pbs_watch.shared.rights import ACL, RIGHTS, SENTINEL_ACL
 from pbs_watch.shared.where import where
+
+_LONGEST = 1000
+"""Characters of a finding, which quotes what a server says."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,12 +56,12 @@ def _init(config: Config) -> int:
 
 
 def _check(config: Config, *, as_json: bool) -> int:
-    findings = health.look(config)
+    findings = health.judge(config, writing=True)
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        print(json.dumps([{**asdict(one), "level": one.level.value} for one in findings]))
     else:
         for finding in findings:
-            print(f"{finding.level}: {finding.text}")
+            print(safe_text(finding, _LONGEST))
     return 1 if health.bad(findings) else 0
 
 

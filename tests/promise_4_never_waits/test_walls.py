@@ -53,6 +53,7 @@ PURE = {
     "doctor/rotation",
     "doctor/services",
     "doctor/settings",
+    "doctor/shared",
     "doctor/syslog",
     "doctor/tables",
     "exchange/authpfix",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pbs_watch.config import Config
+from pbs_watch.doctor.finding import Level
 from pbs_watch.errors import ConfigError, PbsWatchError
 from pbs_watch.shared import health
 from pbs_watch.shared.rights import ACL
@@ -164,13 +165,13 @@ def test_the_table_of_a_query_is_understood(tmp_path: Path) -> None:
 
 def test_a_secret_that_everybody_can_read_is_told(password: Path) -> None:
     config = Config(shared=f"redis://127.0.0.1:{free_port()}/0", shared_password_file=password)
-    assert not any("everybody" in one.text for one in health.look(config))
+    assert not any("everybody" in one.text for one in health.judge(config, writing=True))
     password.chmod(0o644)
-    found = health.look(config)
+    found = health.judge(config, writing=True)
     assert any("everybody on this host can read" in one.text for one in found)
     assert health.bad(found)  # nobody answers there
-    assert health.look(replace(config, shared=""))[0].level == "good"
-    assert health.bad(health.look(replace(config, shared="mysql:/nowhere")))
+    assert health.judge(replace(config, shared=""), writing=True)[0].level is Level.FINE
+    assert health.bad(health.judge(replace(config, shared="mysql:/nowhere"), writing=True))
 
 
 def test_a_password_file_holds_one_line(password: Path) -> None:
@@ -192,7 +193,7 @@ def test_the_documented_rights_are_enough(guarded: Redis, host: Start, password:
     first.by_hand("allow", "198.18.5.1", "--permanent")
     first.is_in_step()
     config = Config(shared=url, shared_password_file=password)
-    found = health.look(config)
+    found = health.judge(config, writing=True)
     assert not health.bad(found), found
     first.by_hand("forget", "bob")
     first.is_in_step()
@@ -221,7 +222,7 @@ def test_missing_rights_are_told_with_what_to_do(tmp_path: Path, password: Path)
     server.start()
     try:
         url = f"redis://pbs-watch@{server.where}/0"
-        found = health.look(Config(shared=url, shared_password_file=password))
+        found = health.judge(Config(shared=url, shared_password_file=password), writing=True)
     finally:
         server.end()
     assert health.bad(found)
@@ -244,7 +245,7 @@ def test_over_tls_with_a_certificate_that_is_verified(tmp_path: Path, host: Star
         one.is_in_step()
         assert one.state()["error"] == ""
         config = Config(shared=url, shared_ca_file=other.ca)
-        found = health.look(config)
+        found = health.judge(config, writing=True)
         assert health.bad(found)
         assert "certificate" in found[-1].text
         listed = command(

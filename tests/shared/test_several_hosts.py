@@ -201,5 +201,5 @@ def test_the_engine_is_listed_and_checked(engine: Redis) -> None:
     assert all(text.isprintable() for text in said.out.decode().replace("\t", "").splitlines())
     checked = command("shared", "check", "--shared", url(engine), "--config", "/dev/null")
     assert checked.status == 0
-    assert "good: a login can be written, found and removed there" in checked.lines
+    assert "fine   shared-login: a login can be written, found and removed there" in checked.lines
     assert set(listed(url(engine))) == {"198.18.0.1"}  # the check leaves nothing
