@@ -17,17 +17,22 @@ AT_ONCE = ("--shared-deadline", "400ms", "--shared-linger", "0s")
 
 
 class Host:
-    """A host called ``name`` that shares through ``url``."""
+    """A host called ``name`` that shares through ``url``; empty: as its settings' file says."""
 
     def __init__(self, home: Path, name: str, url: str, *words: str | Path) -> None:
         self.home = home
         self.url = url
         self.log = Log(home / "mail.log")
-        self.daemon = Daemon(home, "--shared", url, "--shared-host", name, *words)
+        said = ("--shared", url) if url else ()
+        self.daemon = Daemon(home, *said, "--shared-host", name, *words)
         self.map = self.daemon.map
 
     def ask(self, address: str) -> bytes:
         return self.daemon.ask(address)
+
+    def settings(self, *lines: str) -> None:
+        """Writes its settings' file, which a start or a reload reads."""
+        (self.home / "empty.toml").write_text("\n".join(lines) + "\n")
 
     def logs_in(self, *addresses: str, user: str = "bob") -> None:
         """The log tells of logins."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import lmdb
 import pytest
 
-from pbs_watch.grants import hand, outbox, rows, upgrade
+from pbs_watch.grants import hand, outbox, rows
+from pbs_watch.grants.anew import beside, carry
 from pbs_watch.grants.changes import Changes, grant
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.pending import Pending
@@ -140,19 +142,36 @@ def test_all_logins_are_offered_but_those_that_are_over(grants: Map) -> None:
     assert len({one.address for some in found for one in some}) == 2400
 
 
-def test_schema_3_gets_its_tables() -> None:
-    named = []
+def test_a_map_of_schema_4_keeps_what_it_holds_and_can_share_it(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    made = Map(path, "daemon")
+    changes = Changes()
+    read_here(changes, b"198.18.0.1", NOW + 60)
+    made.commit(changes)
+    made.close()
+    with lmdb.open(str(path), max_dbs=16) as env, env.begin(write=True) as txn:
+        for name in (b"outbox", b"shared"):
+            txn.drop(env.open_db(name, txn=txn))
+        txn.put(b"schema", b"4", db=env.open_db(b"meta", txn=txn))
+    grants = Map(path, "daemon")
+    assert grants.upgraded_from == "4"
+    switch(grants, "mx1")
+    assert [one.address for some in logins(grants, NOW, 10) for one in some] == [b"198.18.0.1"]
+    hand.allow(grants, Allow(b"198.18.5.0/24", NOW, None), "root")
+    assert list(waiting(grants)) == [b"OA198.18.5.0/24"]
+    grants.close()
 
-    class Rows:
-        def all(self, database: bytes) -> list[tuple[bytes, bytes]]:
-            named.append(database)
-            return []
 
-        def put(self, database: bytes, key: bytes, value: bytes) -> None:
-            raise AssertionError((database, key, value))
-
-    assert upgrade.upgrade(b"3", Rows()) == rows.SCHEMA
-    assert named == [b"outbox", b"shared"]
+def test_a_new_map_in_the_place_of_a_damaged_one_still_tells(grants: Map, tmp_path: Path) -> None:
+    """What ``rebuild`` does: the orders that others have not heard of are not forgotten."""
+    hand.bar(grants, Bar("user", b"eve", NOW, NOW + 60), "root", "block")
+    with beside(tmp_path / "map", 0.0) as new:
+        carry(grants, new)
+        assert waiting(new) == waiting(grants)
+        assert [record.act for record in own_records(new, "mx1", NOW)] == ["bar"]
+        with new.reading() as tables:
+            assert outbox.on(tables)
+            assert tables.get(b"meta", rows.OFFERED) is None
 
 
 # When the engine is worth asking, and whether it may have lost something
