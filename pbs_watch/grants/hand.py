@@ -235,6 +235,12 @@ def _delete_where(grants: Map, table: bytes, fits: Callable[[bytes, bytes], bool
     return len(keys)
 
 
+def shares(grants: Map) -> bool:
+    """Whether the daemon shares its grants, so that other hosts are told of what is done here."""
+    with grants.reading() as tables:
+        return outbox.on(tables)
+
+
 def due(grants: Map, now: float) -> float:
     """Until when an act is remembered: at least until the daemon has told it."""
     return now + max(grants.retention, _TOLD_WITHIN)

@@ -150,7 +150,8 @@ tests:
           - exp_labels: {{severity: critical, instance: a, answer: cannot_say}}
             exp_annotations:
               summary: Lookups are answered with trouble; relaying is deferred
-              description: The log or the map cannot be read, reading is far behind, or an engine is away.
+              description: >-
+                The log or the map cannot be read, reading is far behind, or an engine is away.
       - eval_time: 40m
         alertname: PbsWatchNearMisses
         exp_alerts:
