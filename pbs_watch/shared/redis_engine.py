@@ -29,14 +29,12 @@ from hashlib import sha1
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from pbs_watch.errors import SharedError
 from pbs_watch.grants import rows
 from pbs_watch.grants.records import Record, merged, pack, unpack
-from pbs_watch.shared.engine import PATIENCE, USERS_KEPT, Found, Mark, Shared
+from pbs_watch.shared.engine import USERS_KEPT, Found, Mark, Shared
+from pbs_watch.shared.redis_client import advice, client
 from pbs_watch.shared.where import Where
 
 GRANT, ORDERS, VERSION, EPOCH = (
@@ -89,7 +87,7 @@ class RedisEngine:
 
     def __init__(self, where: Where) -> None:
         self._where = where
-        self._client = _client(where)
+        self._client = client(where)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -97,7 +95,7 @@ class RedisEngine:
             yield
         except redis.RedisError as error:
             # A connection is closed by its errors, and Sentinels are asked anew for the next one.
-            raise SharedError(f"{self._where}: {_advice(error)}") from None
+            raise SharedError(f"{self._where}: {advice(error)}") from None
         except OSError as error:
             raise SharedError(f"{self._where}: cannot be reached ({error})") from None
         except (ValueError, TypeError) as error:
@@ -252,47 +250,6 @@ def _merge(
             pipeline.hdel(ORDERS, key)
             changed = True
     return changed
-
-
-def _client(where: Where) -> Any:
-    words: dict[str, Any] = {
-        "socket_timeout": PATIENCE,
-        "socket_connect_timeout": PATIENCE,
-        "socket_keepalive": True,
-        # Trying again is for who knows how long it may take; later versions would by themselves.
-        "retry": Retry(NoBackoff(), 0),
-        "username": where.user or None,
-        "password": where.password or None,
-    }
-    if where.tls is not None:
-        words |= {
-            "ssl": True,
-            "ssl_cert_reqs": "required",
-            "ssl_check_hostname": True,
-            "ssl_ca_certs": where.tls.ca or None,
-            "ssl_certfile": where.tls.cert or None,
-            "ssl_keyfile": where.tls.key or where.tls.cert or None,
-        }
-    database = int(where.database)
-    if where.sentinel:
-        known = [(server.host, server.port) for server in where.servers]
-        sentinel = Sentinel(known, sentinel_kwargs=words, db=database, **words)
-        return sentinel.master_for(where.sentinel)
-    server = where.servers[0]
-    return redis.Redis(host=server.host, port=server.port, db=database, **words)
-
-
-def _advice(error: redis.RedisError) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, redis.exceptions.AuthenticationError) or text.startswith("WRONGPASS"):
-        return f"does not accept the user or the password ({text}); see shared_password_file"
-    if "NOPERM" in text or "no permissions" in text:
-        return f"the user lacks rights ({text}); docs/shared.rst has the line for ACL SETUSER"
-    if isinstance(error, redis.TimeoutError):
-        return f"does not answer within {PATIENCE:g} s"
-    if isinstance(error, redis.ConnectionError):
-        return f"cannot be reached ({text})"
-    return f"says: {text}"
 
 
 def _logins(address: bytes, fields: dict[bytes, bytes], now: float) -> list[Shared]:

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pbs_watch.config import Config
 from pbs_watch.errors import ConfigError, UsageError
-from pbs_watch.shared.sql_layout import Table
+from pbs_watch.shared.mysql_cf import settings, table_of
+from pbs_watch.shared.sql_tables import Table
 
 _REDIS_PORT, _SENTINEL_PORT, _MYSQL_PORT = 6379, 26379, 3306
 
@@ -218,22 +220,8 @@ def _name(text: str, what: str) -> str:
 # Postfix's file
 
 
-def postfix_settings(text: str) -> dict[str, str]:
-    """The settings of a file in the syntax of main.cf: ``name = value``, indented lines go on."""
-    joined: list[str] = []
-    for line in text.splitlines():
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if line[0].isspace() and joined:
-            joined[-1] += " " + line.strip()
-        else:
-            joined.append(line.strip())
-    pairs = (line.partition("=") for line in joined)
-    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
-
-
 def _of_file(path: Path, config: Config) -> Where:
-    found = postfix_settings(_text(path, "shared"))
+    found = settings(_text(path, "shared"))
     for name in ("user", "dbname"):
         if not found.get(name):
             raise ConfigError(f"{path}: {name} is missing; see mysql_table(5)")
@@ -263,17 +251,12 @@ def _postfix_server(text: str, path: Path) -> Server:
         raise ConfigError(f"{path}: hosts: {error}") from None
 
 
-def _postfix_table(found: dict[str, str], path: Path) -> Table:
-    """The table that the file names, in the old way of saying it or in a query."""
+def _postfix_table(found: Mapping[str, str], path: Path) -> Table:
+    name, address = table_of(found)
     usual = Table()
-    name = found.get("table", "")
-    query = re.search(r"\bfrom\s+`?([A-Za-z0-9_$]+)`?", found.get("query", ""), re.IGNORECASE)
-    if not name and query:
-        name = query[1]
-    address = found.get("where_field") or usual.address
     return Table(
         _name(name or usual.name, f"{path}: table"),
-        _name(address, f"{path}: where_field"),
+        _name(address or usual.address, f"{path}: where_field"),
         usual.login,
     )
 

@@ -94,7 +94,10 @@ PURE = {
     "shared/engine",
     "shared/keep",
     "shared/rights",
-    "shared/sql_layout",
+    "shared/mysql_cf",
+    "shared/sql_authpfix",
+    "shared/sql_own",
+    "shared/sql_tables",
     *(name for name in MODULES if name.startswith("pattern/") and name != "pattern/library"),
 }
 
@@ -171,8 +174,8 @@ ONLY = {
         "supervisor",
     },
     "prometheus_client": {"metrics"},
-    "pymysql": {"shared/sql_engine"},
-    "redis": {"shared/redis_engine"},
+    "pymysql": {"shared/sql_link"},
+    "redis": {"shared/redis_client", "shared/redis_engine"},
     "zstandard": {"log/decompress"},
     "threading": {
         "grants/writer",

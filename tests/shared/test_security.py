@@ -15,7 +15,7 @@ from pbs_watch.doctor.finding import Level
 from pbs_watch.errors import ConfigError, PbsWatchError
 from pbs_watch.shared import health
 from pbs_watch.shared.rights import ACL
-from pbs_watch.shared.sql_layout import Table
+from pbs_watch.shared.sql_tables import Table
 from pbs_watch.shared.where import Server, Tls, where
 from tests import certificates
 from tests.daemon import OK, command, free_port, refused
@@ -152,9 +152,9 @@ def test_the_table_of_a_query_is_understood(tmp_path: Path) -> None:
     path = tmp_path / "relay.cf"
     path.write_text(
         "user = u\ndbname = d\npassword = p\n"
-        "query = SELECT 'OK' FROM popauth WHERE ip='%s'\n  AND logintime > 5\n"
+        "query = SELECT 'OK' FROM popauth WHERE `address`='%s'\n  AND logintime > 5\n"
     )
-    assert where(Config(shared=f"mysql:{path}")).table.name == "popauth"
+    assert where(Config(shared=f"mysql:{path}")).table == Table("popauth", "address", "logintime")
     path.write_text("user = u\n")
     with pytest.raises(ConfigError, match="dbname is missing"):
         where(Config(shared=f"mysql:{path}"))
