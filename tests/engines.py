@@ -55,6 +55,11 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def said(self) -> str:
         return (self.home / "said").read_text(errors="backslashreplace")
 

@@ -75,6 +75,11 @@ class Asker:
                 # The thread sleeps until the next one's time: who comes later need not wake it.
                 self._changed.notify()
 
+    @property
+    def has_results(self) -> bool:
+        """Whether :meth:`result` has something: cheap, for each turn of the loop asks it."""
+        return not self._results.empty()
+
     def result(self) -> Answered | None:
         """The next result, if there is one."""
         try:

@@ -183,12 +183,14 @@ class Sharing:
         if news := self._pending.making.news:
             self._pending.making.news = {}
             self._express.send(news)
-        held, self._held = self._held, []
-        while (answered := self._asker.result()) is not None:
-            held.append(answered)
-        for answered in held:
-            self._take(answered)
-        self._give_up(monotonic())
+        if self._held or self._asker.has_results:
+            held, self._held = self._held, []
+            while (answered := self._asker.result()) is not None:
+                held.append(answered)
+            for answered in held:
+                self._take(answered)
+        if self._due:
+            self._give_up(monotonic())
         self._report()
 
     def _take(self, answered: Answered) -> None:
