@@ -435,6 +435,7 @@ def _add_shared(commands: _Commands) -> None:
     add_shared(command)
     command.add_argument("--window", metavar="D", help="how long a login grants (default: 30m)")
     command.add_argument("--json", action="store_true", help="for list and check: as JSON")
+    command.add_argument("--orders", action="store_true", help="for list: the orders instead")
     command.add_argument(
         "what",
         choices=("init", "check", "list"),

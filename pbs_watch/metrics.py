@@ -175,3 +175,5 @@ def _shared(shared: Mapping[str, Any]) -> Iterator[Metric]:
     yield _gauge("shared_questions_waiting", "Questions that wait for it.", shared["in_flight"])
     text = "Seconds of the last round trip to it."
     yield _gauge("shared_round_trip_seconds", text, shared["round_trip"])
+    text = "From reading a login to when the engine had it, the longest of the last half minute."
+    yield _gauge("shared_telling_seconds", text, shared["telling"])

@@ -190,6 +190,7 @@ class Service:
             committing=self._commits.soon,
             later=self._writer.call,
             notices=self._notices,
+            trail=self._trail,
         )
 
     def _new_rounds(self, config: Config) -> Rounds:

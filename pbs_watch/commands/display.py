@@ -26,6 +26,7 @@ SHARED = {
     "reachable": "reachable",
     "error": "error",
     "waiting": "waiting to be told",
+    "telling": "seconds to tell, at most",
     "sent": "told",
     "learned": "orders learned",
     "asked": "asked",

@@ -14,6 +14,7 @@ from pbs_watch.config import Config
 from pbs_watch.durations import local
 from pbs_watch.errors import UsageError
 from pbs_watch.escape import shown
+from pbs_watch.grants.records import Record, said
 from pbs_watch.shared import health
 from pbs_watch.shared.engine import Shared
 from pbs_watch.shared.open import engine, redis_engine, sql_engine
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "init":
         return _init(config)
     if arguments.what == "list":
-        return _list(config, as_json=arguments.json)
+        return (_orders if arguments.orders else _list)(config, as_json=arguments.json)
     return _check(config, as_json=arguments.json)
 
 
@@ -66,10 +67,9 @@ def _check(config: Config, *, as_json: bool) -> int:
 
 
 def _list(config: Config, *, as_json: bool) -> int:
-    """Print the logins and the orders that the engine keeps."""
+    """Print the logins that the engine keeps."""
     with closing(engine(where(config), config.window)) as opened:
         logins = sorted(opened.all(time.time()), key=lambda one: one[:2])
-        records = sorted(opened.records(), key=lambda one: one.key)
     if as_json:
         print(json.dumps([_object(login) for login in logins]))
         return 0
@@ -77,11 +77,35 @@ def _list(config: Config, *, as_json: bool) -> int:
         end = "permanent" if login.expires is None else local(login.expires)
         names = map(shown, (login.address, login.user, login.service))
         print("\t".join([*names, local(login.login), end]))
+    return 0
+
+
+def _orders(config: Config, *, as_json: bool) -> int:
+    """Print what it keeps of orders, also of those that have ended: others must not revive them."""
+    with closing(engine(where(config), config.window)) as opened:
+        records = sorted(opened.records(), key=lambda one: one.key)
+    if as_json:
+        print(json.dumps([_record(record) for record in records]))
+        return 0
     for record in records:
         until = "" if record.until is None else local(record.until)
-        words = [record.act, shown(record.key), record.by, local(record.since), until, record.note]
+        if record.act == "allow" and record.until is None:
+            until = "permanent"
+        words = [*said(record), record.by, local(record.since), until, record.note]
         print("\t".join(shown(word.encode("utf-8", "surrogateescape")) for word in words))
     return 0
+
+
+def _record(record: Record) -> dict[str, object]:
+    what, subject = said(record)
+    return {
+        "what": what,
+        "on": subject,
+        "by": record.by,
+        "since": record.since,
+        "until": record.until,
+        "note": record.note,
+    }
 
 
 def _object(login: Shared) -> dict[str, object]:

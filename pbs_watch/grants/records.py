@@ -61,6 +61,19 @@ def record_of(order: Allow | Bar, by: str, act: Act | None = None) -> Record:
     return Record(rows.order_key(order), act or seems, order.since, order.until, by, order.note)
 
 
+def said(record: Record) -> tuple[str, str]:
+    """The name of what was done, as commands and the audit trail have it, and to what."""
+    kind, name = record.key[:2], record.key[2:]
+    what = {"bar": "revoke", "end": "revoke"}.get(record.act, record.act)
+    if record.act == "bar" and (record.until or 0.0) > record.since:
+        what = "block"
+    if kind == b"BU":
+        return what, f"user {rows.text_of(name)}"
+    if kind == b"BE":
+        return what, "everybody"
+    return what, rows.text_of(name if kind == b"BN" else record.key[1:])
+
+
 def merged(old: Record | None, new: Record) -> Record:
     """What counts of two records about one subject, whichever came first."""
     if old is None:

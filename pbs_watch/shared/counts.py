@@ -14,9 +14,10 @@ class Counts:
     ``opened``: how often it was found unreachable.  ``sent``: logins and orders told; ``learned``:
     orders of others; ``offered``: how often all was told anew.
 
-    ``round_trip``: seconds of the last one.  ``in_flight``: questions that wait; ``waiting``: rows
-    of the outbox.  ``reachable``: whether the engine counts as such; ``error``: why not, or why it
-    could not be told; empty: nothing is wrong.
+    ``round_trip``: seconds of the last one.  ``telling``: the longest time of the last half minute
+    from when a login was read to when the engine had it.  ``in_flight``: questions that wait;
+    ``waiting``: rows of the outbox.  ``reachable``: whether the engine counts as such; ``error``:
+    why not, or why it could not be told; empty: nothing is wrong.
     """
 
     engine: str = ""
@@ -29,6 +30,7 @@ class Counts:
     learned: int = 0
     offered: int = 0
     round_trip: float = 0.0
+    telling: float = 0.0
     in_flight: int = 0
     waiting: int = 0
     reachable: bool = True

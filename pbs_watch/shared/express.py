@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from itertools import islice
 from queue import Empty, SimpleQueue
+from time import monotonic
 
 from pbs_watch.grants import rows
 from pbs_watch.grants.changes import Grant
@@ -18,17 +19,52 @@ from pbs_watch.shared.engine import Engine, Shared
 TOGETHER = 500
 """Logins sent in one round trip."""
 
+_SPELL = 30.0
+"""Seconds: what was slow is told for at least as long."""
+
+_News = tuple[float, Mapping[bytes, Grant]]
+"""When logins were read (monotonic seconds), and they."""
+
 _REMEMBERED = 100_000
 """Logins that were sent and whose rows of the outbox are still to come."""
 
 
+class Slowest:
+    """The longest time that something took in the last half minute, or a little more.
+
+    ``latest``: the longest since whoever looks has set it to 0.
+    """
+
+    __slots__ = ("_before", "_began", "_now", "latest")
+
+    def __init__(self) -> None:
+        self.latest = 0.0
+        self._before = self._now = 0.0
+        self._began = 0.0
+
+    def note(self, took: float, now: float) -> None:
+        """It took so long; ``now``: monotonic seconds."""
+        if now - self._began > _SPELL:
+            self._before, self._now, self._began = self._now, 0.0, now
+        self._now = max(self._now, took)
+        self.latest = max(self.latest, took)
+
+    def of(self, now: float) -> float:
+        """How long, as of ``now``; 0: there was nothing."""
+        return max(self._before, self._now) if now - self._began <= 2 * _SPELL else 0.0
+
+
 class Express:
-    """Sends through ``engine``, which belongs to it; ``count``: how many logins were sent."""
+    """Sends through ``engine``, which belongs to it; ``count``: how many logins were sent.
+
+    ``slowest``: from when a login was read to when the engine had it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.count = 0
+        self.slowest = Slowest()
         self._engine = engine
-        self._news: SimpleQueue[Mapping[bytes, Grant] | None] = SimpleQueue()
+        self._news: SimpleQueue[_News | None] = SimpleQueue()
         self._sent: dict[bytes, bytes] = {}
         self._thread = threading.Thread(target=self._work, name="shared-express", daemon=True)
 
@@ -38,7 +74,7 @@ class Express:
 
     def send(self, news: Mapping[bytes, Grant]) -> None:
         """Send logins, by their keys."""
-        self._news.put(news)
+        self._news.put((monotonic(), news))
 
     def has_sent(self, key: bytes, expires: bytes) -> bool:
         """Whether a login was sent with that expiry, packed; for another thread to ask."""
@@ -61,7 +97,7 @@ class Express:
         try:
             while (news := self._news.get()) is not None:
                 over = False
-                found = dict(news)
+                since, found = news[0], dict(news[1])
                 while len(found) < TOGETHER:
                     try:
                         more = self._news.get_nowait()
@@ -70,25 +106,27 @@ class Express:
                     if more is None:
                         over = True
                         break
-                    found.update(more)
-                self._put(found)
+                    found.update(more[1])
+                if self._put(found):
+                    self.slowest.note(monotonic() - since, monotonic())
                 if over:
                     return
         finally:
             self._engine.close()
 
-    def _put(self, news: Mapping[bytes, Grant]) -> None:
+    def _put(self, news: Mapping[bytes, Grant]) -> bool:
         items = iter(news.items())
         while some := list(islice(items, TOGETHER)):
             try:
                 self._engine.put([shared(key, grant) for key, grant in some])
             except Exception:  # noqa: BLE001 - the turns meet the same and say it
-                return
+                return False
             self.count += len(some)
             if len(self._sent) > _REMEMBERED:
                 self._sent.clear()
             for key, grant in some:
                 self._sent[key] = rows.pack_time(grant.expires)
+        return True
 
 
 def shared(key: bytes, grant: Grant) -> Shared:

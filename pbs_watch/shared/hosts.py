@@ -26,6 +26,7 @@ from pbs_watch.shared.open import engine
 from pbs_watch.shared.sending import Sender
 from pbs_watch.shared.sharing import Manner, Sharing, Threads
 from pbs_watch.shared.where import Where, where
+from pbs_watch.trail import Trail
 
 _GATHERED = 10
 """Which part of its linger a question may be asked earlier, together with others."""
@@ -70,6 +71,7 @@ class Hosts:
         committing: Callable[[], None],
         later: Callable[[Callable[[], None]], None],
         notices: Notices,
+        trail: Trail,
     ) -> None:
         self._map = grants
         self._pending = pending
@@ -79,6 +81,7 @@ class Hosts:
         self._committing = committing
         self._later = later
         self._notices = notices
+        self._trail = trail
         self._retired: list[Sharing] = []
         self._wanted = Wanted.of(config)
         self._sharing = self._made(self._wanted)
@@ -107,6 +110,7 @@ class Hosts:
             cannot_say=self._lookup.cannot_say,
             committing=self._committing,
             notices=self._notices,
+            trail=self._trail,
         )
 
     def begin(self) -> None:

@@ -18,9 +18,12 @@ PERMANENT_FOR = 60.0
 """Seconds that a permanent row of the old layout counts here before it is asked for again."""
 
 
-def keep(found: Found, orders: Orders, policy: Policy, now: float, into: Changes) -> int:
-    """Add what was found to ``into``; of how many addresses.  ``now``: epoch seconds."""
-    kept: set[bytes] = set()
+def keep(found: Found, orders: Orders, policy: Policy, now: float, into: Changes) -> list[Shared]:
+    """Add what was found to ``into``; what was added, as it counts here.
+
+    ``now``: epoch seconds.
+    """
+    kept: list[Shared] = []
     for address, logins in found.logins.items():
         for login in logins[:USERS_KEPT]:
             user = login.user.lower() if policy.fold else login.user
@@ -28,9 +31,10 @@ def keep(found: Found, orders: Orders, policy: Policy, now: float, into: Changes
             if _barred(login, user, orders, now):
                 continue
             if expires > now and _sound(login) and _granted(policy, address, user):
-                into.login(address, grant(expires, min(login.login, now), user, login.service))
-                kept.add(address)
-    return len(kept)
+                one = Shared(address, user, login.service, min(login.login, now), expires)
+                into.login(address, grant(expires, one.login, user, login.service))
+                kept.append(one)
+    return kept
 
 
 def _barred(login: Shared, user: bytes, orders: Orders, now: float) -> bool:

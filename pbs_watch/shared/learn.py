@@ -15,7 +15,7 @@ from pbs_watch.grants.copy import keep_copy
 from pbs_watch.grants.environment import CHANGED_ROWS
 from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.owner import carrying_out
-from pbs_watch.grants.records import Record, pack, record_of, unpack
+from pbs_watch.grants.records import Record, pack, record_of, said, unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.strike import batches, begin, finish
 from pbs_watch.grants.tables import Tables
@@ -23,9 +23,6 @@ from pbs_watch.shared.engine import Shared
 
 _ORDERS = 500
 """Orders taken over in one transaction: each touches half a dozen rows."""
-
-_ACTS = {"allow": "allow", "bar": "revoke", "unblock": "unblock", "end": "revoke"}
-"""What an act is called in the audit trail."""
 
 
 def learn(grants: Map, records: Sequence[Record], now: float) -> int:
@@ -64,23 +61,12 @@ def _take(tables: Tables, record: Record, due: float) -> list[Bar]:
             return []  # it was never here
     else:
         tables.put_due(b"orders", [(record.key, rows.pack_order(order))])
-    what = _ACTS[record.act]
-    if isinstance(order, Bar) and record.act == "bar" and order.until > order.since:
-        what = "block"
-    written(tables, Act(record.since, what, _named(record), record.by, None, record.note), due)
+    what, subject = said(record)
+    written(tables, Act(record.since, what, subject, record.by, None, record.note), due)
     if not isinstance(order, Bar):
         return []
     begin(tables, order)
     return [order]
-
-
-def _named(record: Record) -> str:
-    kind, name = record.key[:2], record.key[2:]
-    if kind == b"BU":
-        return f"user {rows.text_of(name)}"
-    if kind == b"BE":
-        return "everybody"
-    return rows.text_of(name if kind == b"BN" else record.key[1:])
 
 
 # What this map knows

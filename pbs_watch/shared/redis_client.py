@@ -11,10 +11,32 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 
 from pbs_watch.shared.engine import PATIENCE
-from pbs_watch.shared.where import Where
+from pbs_watch.shared.where import Server, Where
+
+
+class _LocalOnly:
+    """Goes to no master on another host: where ours is named, the Sentinels may name another."""
+
+    def connect_to(self, address: tuple[str, int]) -> None:
+        """Connect to a server that a Sentinel has named."""
+        found = Server(str(address[0]), int(address[1]))
+        if not found.local:
+            raise redis.ConnectionError(
+                f"the Sentinels name {found}, which is not on this host: write rediss+sentinel:, "
+                "and put the password into a file that shared_password_file names"
+            )
+        super().connect_to(address)  # type: ignore[misc]
+
+
+class _Plain(_LocalOnly, SentinelManagedConnection):  # type: ignore[misc]
+    pass
+
+
+class _Tls(_LocalOnly, SentinelManagedSSLConnection):  # type: ignore[misc]
+    pass
 
 
 def client(where: Where) -> Any:
@@ -41,7 +63,10 @@ def client(where: Where) -> Any:
     if where.sentinel:
         known = [(server.host, server.port) for server in where.servers]
         sentinel = Sentinel(known, sentinel_kwargs=words, db=database, **words)
-        return sentinel.master_for(where.sentinel)
+        if where.tls is not None and where.password:
+            return sentinel.master_for(where.sentinel)
+        kind = _Plain if where.tls is None else _Tls
+        return sentinel.master_for(where.sentinel, connection_class=kind)
     server = where.servers[0]
     return redis.Redis(host=server.host, port=server.port, db=database, **words)
 

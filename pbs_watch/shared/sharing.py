@@ -33,6 +33,7 @@ from pbs_watch.shared.engine import Found
 from pbs_watch.shared.express import Express
 from pbs_watch.shared.keep import keep
 from pbs_watch.shared.sending import Sender
+from pbs_watch.trail import Trail
 
 log = logging.getLogger("pbs_watch")
 
@@ -92,6 +93,7 @@ class Sharing:
         cannot_say: Callable[[bytes], Verdict],
         committing: Callable[[], None],
         notices: Notices,
+        trail: Trail,
     ) -> None:
         self._map = grants
         self._pending = pending
@@ -106,6 +108,7 @@ class Sharing:
         self._manner = manner
         self._committing = committing
         self._notices = notices
+        self._trail = trail
         self._breaker = Breaker()
         self._number = 0
         self._asked: dict[int, Question] = {}
@@ -138,6 +141,7 @@ class Sharing:
             sent=delivery.sent + self._express.count,
             learned=delivery.learned,
             offered=delivery.offered,
+            telling=round(self._express.slowest.of(monotonic()), 6),
             in_flight=len(self._asked),
             waiting=delivery.waiting,
             reachable=not self._breaker.open and not delivery.error,
@@ -245,9 +249,11 @@ class Sharing:
             return  # lookups report it
         if orders is not self._pending.orders:
             self._pending.obey(orders)
-        if kept := keep(found, orders, self._policy(), time(), self._pending.making):
+        now = time()
+        if kept := keep(found, orders, self._policy(), now, self._pending.making):
             self._committing()
-            self._count(found=kept)
+            self._count(found=len({one.address for one in kept}))
+            self._trail.found(self._counts.engine, kept, now)
 
     def _count(self, **more: int) -> None:
         self._counts = replace(
@@ -260,6 +266,13 @@ class Sharing:
         if error and error != self._told:
             self._told = error
             self._notices.warn("shared", error)
+        if self._express.slowest.latest > self._manner.linger > 0.0:
+            took, self._express.slowest.latest = self._express.slowest.latest, 0.0
+            self._notices.warn(
+                "shared-slow",
+                f"{self._counts.engine} had a login only {took:.2f} s after it was read: other "
+                "hosts may have said no meanwhile; raise shared_linger on all of them",
+            )
 
     # The end
 

@@ -60,7 +60,8 @@ class Link:
         for server in self._where.servers:
             try:
                 connection = _open(self._where, server)
-            except (pymysql.Error, OSError) as error:
+            except (pymysql.Error, OSError, RuntimeError) as error:
+                # RuntimeError: MySQL's way of hiding a password without TLS takes a library more.
                 why.append(f"{server} {_advice(error)}")
                 continue
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ def test_the_very_next_lookup_on_another_host(engine: Redis, host: Start) -> Non
         reply = second.ask(address)
         replies[reply] = replies.get(reply, 0) + 1
     assert replies == {OK: 50}
+    found = f"event=found address={addresses(1)[0]} user=bob service=pop3d"
+    assert found in second.daemon.said
 
 
 def test_both_ways_and_ipv6_and_networks(engine: Redis, host: Start) -> None:
@@ -203,3 +206,21 @@ def test_the_engine_is_listed_and_checked(engine: Redis) -> None:
     assert checked.status == 0
     assert "fine   shared-login: a login can be written, found and removed there" in checked.lines
     assert set(listed(url(engine))) == {"198.18.0.1"}  # the check leaves nothing
+
+
+def test_orders_are_listed_in_the_words_of_the_commands(engine: Redis, host: Start) -> None:
+    one = host("a", url(engine), *PATIENT)
+    one.by_hand("allow", "198.18.5.0/24", "--permanent", "--note", "scanners")
+    one.by_hand("block", "--user", "eve", "--for", "1h")
+    one.by_hand("revoke", "198.18.6.1")
+    until(lambda: one.state()["sent"] >= 3, "they are told")
+    words = ("--shared", url(engine), "--config", "/dev/null")
+    said = command("shared", "list", "--orders", *words).lines
+    found = {tuple(row.split("\t")[:3]) for row in said}
+    assert {row[2].partition("@")[2] for row in found} == {"a"}
+    assert {row[:2] for row in found} == {
+        ("allow", "198.18.5.0/24"), ("block", "user eve"), ("revoke", "198.18.6.1")
+    }  # fmt: skip
+    rows = json.loads(command("shared", "list", "--orders", "--json", *words).out)
+    (allow,) = (row for row in rows if row["what"] == "allow")
+    assert (allow["on"], allow["until"], allow["note"]) == ("198.18.5.0/24", None, "scanners")
