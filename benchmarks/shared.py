@@ -11,7 +11,8 @@ started too unless a URL names one, and prints
 * local hits per second, with sharing and without,
 * how long hits and misses took at 1,000 lookups a second of which 90 % are misses,
 * the processor time that a login and a miss take of each process (``--pid``: of the engine too),
-  which tells more on a busy machine than how long they took.
+  which tells more on a busy machine than how long they took; that of a host which does nothing;
+* how much the engine needs to keep a login.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pbs_watch.config import Config
+from pbs_watch.shared.engine import Engine, Shared
+from pbs_watch.shared.open import engine
+from pbs_watch.shared.redis_engine import RedisEngine
+from pbs_watch.shared.sql_engine import SqlEngine
+from pbs_watch.shared.where import where as where_of
 from tests.cluster.conftest import one_mariadb, one_redis
 from tests.daemon import OK, addresses, until
 from tests.hosts import Host
@@ -152,11 +159,11 @@ def target(asked: argparse.Namespace, home: Path) -> Iterator[Target]:
     password = home / "password"
     password.write_text("a long one\n")
     password.chmod(0o600)
-    engine = made(home, password)
+    started = made(home, password)
     try:
-        yield Target(engine.url, engine.words, engine.servers[0].pid)
+        yield Target(started.url, started.words, started.servers[0].pid)
     finally:
-        engine.end()
+        started.end()
 
 
 def next_lookups(home: Path, where: Target) -> None:
@@ -190,6 +197,45 @@ def _host(home: Path, name: str, url: str, where: Target, *words: str) -> Host:
     return Host(path, name, url, *where.words, *words)
 
 
+def kept(where: Target, number: int = 100_000) -> None:
+    """How much the engine needs to keep a login."""
+    file = where.words[1] if where.words else None
+    config = Config(shared=where.url, shared_password_file=None if file is None else Path(file))
+    place, now = where_of(config), time.time()
+    logins = [
+        Shared(address.encode(), b"user%06d@example.org" % n, b"pop3d", now, now + 1800)
+        for n, address in enumerate(addresses(number, 300_000))
+    ]
+    made = engine(place, config.window)
+    try:
+        before = _size(made)
+        for start in range(0, number, 500):
+            made.put(logins[start : start + 500])
+        print(f"  a login takes {(_size(made) - before) / number:.0f} bytes of the engine")
+    finally:
+        made.close()
+
+
+def _size(made: Engine) -> int:
+    if isinstance(made, SqlEngine):
+        made.ask("ANALYZE TABLE pbs_watch_grants")
+        rows = made.ask(
+            "SELECT DATA_LENGTH + INDEX_LENGTH FROM information_schema.TABLES "
+            "WHERE TABLE_NAME = 'pbs_watch_grants'"
+        )
+        return int(rows[0][0])
+    assert isinstance(made, RedisEngine)  # noqa: S101 - there are two
+    return int(str(made.section("memory")["used_memory"]))
+
+
+def idle(host: Host, length: float = 10.0) -> None:
+    """Processor time of a host on which nothing happens."""
+    pid = host.daemon.process.pid
+    before = seconds(pid)
+    time.sleep(length)
+    print(f"  an idle host: {(seconds(pid) - before) / length * 100:.1f} % of a core")
+
+
 def measure(asked: argparse.Namespace, home: Path, where: Target) -> None:
     """All of it."""
     print(where.url)
@@ -215,6 +261,8 @@ def measure(asked: argparse.Namespace, home: Path, where: Target) -> None:
         del pids["asked host"]
         print("  a login:")
         spent(pids, lambda: logins(first, asked.logins))
+        idle(second)
+        kept(where)
     finally:
         for host in hosts:
             host.end()
