@@ -86,7 +86,7 @@ class Config:
     shared_cert_file: Path | None = None
     shared_key_file: Path | None = None
     shared_deadline: float = 0.05
-    shared_linger: float = 0.1
+    shared_linger: float = 0.25
     shared_trouble: Literal["trouble", "no"] = "trouble"
     shared_layout: Literal["own", "authpfix"] = "own"
     shared_table: str = ""

@@ -169,7 +169,7 @@ def add_shared(command: argparse.ArgumentParser) -> None:
         "--shared-deadline", metavar="D", help="how long an answer may take (default: 50ms)"
     )
     command.add_argument(
-        "--shared-linger", metavar="D", help="how long a miss waits to be asked (default: 100ms)"
+        "--shared-linger", metavar="D", help="how long a miss waits to be asked (default: 250ms)"
     )
     command.add_argument(
         "--shared-trouble",

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.daemon import NO, OK, Daemon, Ended, Log, command, login, until
 
-PATIENT = ("--shared-deadline", "400ms", "--shared-linger", "250ms")
+PATIENT = ("--shared-deadline", "400ms")
 """For what is to be right on a machine that stops processes for a tenth of a second, as those do on
 which tests run; how fast it is on another one stands in docs/shared.rst."""
 

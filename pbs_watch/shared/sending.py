@@ -90,7 +90,7 @@ class Sender:
         self._wake = wake
         self._express = express
         self._hurry = threading.Event()
-        self._over = False
+        self._over = self._leaves = False
         self._walk: Iterator[list[Shared]] | None = None
         self._walked = ""
         self._renewed = 0.0
@@ -105,8 +105,9 @@ class Sender:
         """Take a turn now."""
         self._hurry.set()
 
-    def end(self) -> None:
-        """Send what there is, and end."""
+    def end(self, *, replaced: bool = False) -> None:
+        """Send what there is, and end; ``replaced``: leave it in the outbox for another engine."""
+        self._leaves = replaced
         self._over = True
         self._hurry.set()
 
@@ -231,6 +232,8 @@ class Sender:
             unsent = [key[1:] for key, value in found if not sent(key[1:], value)]
             if unsent and (logins := self._logins(unsent)):
                 self._put(logins)
+        if self._leaves:
+            return
         with self.reading, self._map.changing() as tables:
             outbox.delivered(tables, found)
         for key, _ in found:

@@ -119,6 +119,7 @@ class Sharing:
         self._hurried = -1
         self._sure_at = 0.0
         self._told = ""
+        self._asked_to_end = False
 
     def begin(self) -> None:
         """Start asking and telling."""
@@ -277,17 +278,25 @@ class Sharing:
     # The end
 
     def let_go(self) -> list[Question]:
-        """Have the threads end, without waiting for them; the questions that still wait."""
-        self._asker.end()
-        self._express.end()
-        self._sender.end()
+        """Have the threads end, without waiting for them; the questions that still wait.
+
+        What is in the outbox stays there: it is to be told elsewhere.
+        """
+        self._end(replaced=True)
         left = list(self._asked.values())
         self._asked = {}
         return left
 
+    def _end(self, *, replaced: bool) -> None:
+        self._asked_to_end = True
+        self._asker.end()
+        self._express.end()
+        self._sender.end(replaced=replaced)
+
     def close(self) -> bool:
         """End the threads, waiting for them for a moment; whether they use the map no more."""
-        self.let_go()
+        if not self._asked_to_end:
+            self._end(replaced=False)
         until = monotonic() + LONGEST_END
         for thread in (self._asker, self._express, self._sender):
             thread.join(max(until - monotonic(), 0.0))
