@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.records import unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.shared.breaker import FAILURES, Breaker
-from pbs_watch.shared.engine import Mark
+from pbs_watch.shared.engine import Mark, Shared
+from pbs_watch.shared.express import Express
 from pbs_watch.shared.hosts import switch
 from pbs_watch.shared.learn import learn, logins, own_records
+from pbs_watch.shared.sending import Sender
 
 HERE = (1, 2, 3)
 """The place of a line."""
@@ -172,6 +175,37 @@ def test_a_new_map_in_the_place_of_a_damaged_one_still_tells(grants: Map, tmp_pa
         with new.reading() as tables:
             assert outbox.on(tables)
             assert tables.get(b"meta", rows.OFFERED) is None
+
+
+class Noting:
+    """An engine that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    def put(self, logins: list[Shared]) -> None:
+        self.told += [login.address for login in logins]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_an_engine_that_is_replaced_is_told_and_leaves_the_outbox_to_the_next(
+    grants: Map,
+    replaced: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    changes = Changes(sharing=True)
+    read_here(changes, b"198.18.0.1", time.time() + 60)
+    grants.commit(changes)
+    engine = Noting()
+    express = Express(engine)  # type: ignore[arg-type]
+    sender = Sender(grants, engine, express, window=60, host="a", wake=lambda: None)  # type: ignore[arg-type]
+    sender.end(replaced=replaced)
+    sender.begin()
+    sender.join(10)
+    assert engine.told == [b"198.18.0.1"]
+    assert bool(waiting(grants)) == replaced
 
 
 # When the engine is worth asking, and whether it may have lost something
