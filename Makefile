@@ -7,6 +7,8 @@
 #   make test-system    the tests that start a real Courier, rsyslog and Postfix in namespaces of their
 #                       own, journalctl, logrotate and strace, which makes system calls fail (as root
 #                       with CAP_SYS_ADMIN; .ci/run installs them)
+#   make test-cluster   the tests of grants that several hosts share: MariaDB, a Galera cluster, Redis
+#                       with Sentinel, network namespaces (as root; .ci/run installs them)
 #   make test-slow      the tests that take minutes and gigabytes: hundreds of kills, large backlogs
 #   make deb            the Debian package, in dist/ (its build dependencies: packaging/debian/control)
 #   make test-deb       that package installed, upgraded, removed and purged in a clean Debian 12 (as
@@ -27,13 +29,14 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
 SOURCES := pbs_watch tests benchmarks demo setup.py
 # Two at once, and one by one those that measure time or look at a terminal while it changes.
-TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/package --ignore=tests/promise_1_sees_every_login \
+TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/package --ignore=tests/cluster \
+  --ignore=tests/promise_1_sees_every_login \
   --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py
 ALONE := tests/promise_1_sees_every_login tests/promise_4_never_waits tests/commands/test_status_and_top.py
 # Those that measure how long a lookup or a login takes.
 SYSTEM_ALONE := tests/system/test_faults.py tests/system/test_first_recipient.py
 
-.PHONY: run test test-debian12 test-system test-slow deb test-deb lint bench clean
+.PHONY: run test test-debian12 test-system test-cluster test-slow deb test-deb lint bench clean
 
 run: $(VENV)/installed-run
 	@$(VENV)/bin/python demo/play.py $(ARGS)
@@ -50,6 +53,9 @@ test-system: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/system \
 	  $(SYSTEM_ALONE:%=--ignore=%) $(ARGS)
 	$(VENV)/bin/python -m pytest $(SYSTEM_ALONE) $(ARGS)
+
+test-cluster: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest tests/cluster $(ARGS)
 
 test-slow: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/slow $(ARGS)

@@ -28,6 +28,7 @@ from pbs_watch.options import (
     add_note,
     add_patterns,
     add_places,
+    add_shared,
     add_subject,
 )
 
@@ -125,6 +126,7 @@ def _add_run(commands: _Commands) -> None:
     add_judging(command)
     add_control(command)
     add_metrics(command)
+    add_shared(command)
     command.add_argument(
         "-v", "--verbose", action="store_true", help="say each login, end and refusal"
     )
@@ -386,6 +388,7 @@ def _add_check(commands: _Commands) -> None:
     add_judging(command)
     add_control(command)
     add_metrics(command)
+    add_shared(command)
     command.set_defaults(command=_lazily("patterns", "check"))
 
 
@@ -426,6 +429,22 @@ def _add_top(commands: _Commands) -> None:
     command.set_defaults(command=_lazily("top", "run"))
 
 
+def _add_shared(commands: _Commands) -> None:
+    text = "make, check or list what several hosts share; exits with 1 where something is wrong"
+    command = _command(commands, "shared", text)
+    add_shared(command)
+    command.add_argument("--window", metavar="D", help="how long a login grants (default: 30m)")
+    command.add_argument("--json", action="store_true", help="for list and check: as JSON")
+    command.add_argument("--orders", action="store_true", help="for list: the orders instead")
+    command.add_argument(
+        "what",
+        choices=("init", "check", "list"),
+        help="init: make the tables, or show what the account needs; check: try all that the "
+        "daemon does; list: what the engine keeps",
+    )
+    command.set_defaults(command=_lazily("shared", "run"))
+
+
 def _add_doctor(commands: _Commands) -> None:
     text = "check the whole set-up: what is fine, what is not, and what mends it"
     command = _command(commands, "doctor", text)
@@ -437,6 +456,7 @@ def _add_doctor(commands: _Commands) -> None:
     add_answering(command)
     add_judging(command)
     add_control(command)
+    add_shared(command)
     add_places(command)
     command.add_argument("-q", "--quiet", action="store_true", help="print only what is not fine")
     command.add_argument("--json", action="store_true", help="as a JSON object")
@@ -542,5 +562,6 @@ _COMMANDS = {
     "selftest": _add_selftest,
     "status": _add_status,
     "top": _add_top,
+    "shared": _add_shared,
     "setup": _add_setup,
 }

@@ -40,7 +40,9 @@ class Config:
     ``tcp_table`` is empty only where ``socketmap`` was asked for alone.  ``never`` holds networks
     and the words ``own`` and ``gateway``.  ``fold_users``: the case of ASCII letters in a user's
     name does not matter.  ``zone`` is ``None`` for the machine's.  ``metrics``: ``ADDRESS:PORT``,
-    ``None`` as for ``metrics_file``: not at all.
+    ``None`` as for ``metrics_file``: not at all.  ``shared``: the engine of grants shared by
+    several hosts (:mod:`pbs_watch.shared.where`), empty for none; ``shared_host``: by which the
+    others know this one, empty for the machine's name.
     """
 
     log: tuple[str, ...] = ("/var/log/mail.log",)
@@ -77,6 +79,17 @@ class Config:
     audit: Literal["off", "text", "json"] = "off"
     metrics: str | None = None
     metrics_file: Path | None = None
+    shared: str = ""
+    shared_host: str = ""
+    shared_password_file: Path | None = None
+    shared_ca_file: Path | None = None
+    shared_cert_file: Path | None = None
+    shared_key_file: Path | None = None
+    shared_deadline: float = 0.05
+    shared_linger: float = 0.25
+    shared_trouble: Literal["trouble", "no"] = "trouble"
+    shared_layout: Literal["own", "authpfix"] = "own"
+    shared_table: str = ""
 
     def networks(self, items: Iterable[str]) -> Networks:
         """Networks, and what the words ``own`` and ``gateway`` among them mean on this host now."""

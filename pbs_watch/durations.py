@@ -7,15 +7,15 @@ from datetime import datetime
 
 from pbs_watch.errors import UsageError
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _LONGEST = 3660 * 86400
 """Seconds: beyond it a slip of the finger is likelier, and times soon end in no year at all."""
 
 
 def seconds(text: str) -> float:
-    """Seconds of ``90s``, ``30m``, ``12h``, ``7d``; raises :class:`UsageError`."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])", text.strip())
+    """Seconds of ``90s``, ``30m``, ``12h``, ``7d``, ``50ms``; raises :class:`UsageError`."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhd])", text.strip())
     if found is None:
         raise UsageError(f"{text!r} is not a duration; write it like 90s, 30m, 12h or 7d")
     length = float(found[1]) * _UNITS[found[2]]

@@ -42,6 +42,10 @@ class SourceError(PbsWatchError):
     """A log cannot be read at all (a directory, a device); a missing log is not an error."""
 
 
+class SharedError(PbsWatchError):
+    """The engine that keeps shared grants cannot be reached, or refuses; it may pass."""
+
+
 class ListenError(PbsWatchError):
     """A socket cannot be bound."""
 

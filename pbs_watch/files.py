@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from pbs_watch.errors import UsageError
 
@@ -101,7 +102,13 @@ def sync_directory(path: Path) -> None:
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """SIGTERM ends the program as SIGINT does, so that nothing half written is left behind."""
+    """SIGTERM ends the program as SIGINT does, so that nothing half written is left behind.
+
+    Not in a thread of the daemon, whose signals are its own affair: it waits for its threads.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
 
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)

@@ -29,6 +29,7 @@ lookups           by answer: ``found``, ``absent``, ``unknown`` (cannot say); ``
                   first three as well; ``shadowed`` would have been found but for ``shadow``
 latency           null, or where metrics are collected: lookups by how long they took
                   (``counts``, see :mod:`pbs_watch.answer.latency`), and their ``seconds``
+shared            how sharing grants goes (:class:`pbs_watch.shared.counts.Counts`), or null
 commits           ``count`` of the batches written to the map, how many ``failed``, the
                   ``seconds`` it took, and the ``error`` of the last one, or empty
 warnings          how many there were; ``last_warning``: the latest, or empty
@@ -47,6 +48,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -57,15 +59,16 @@ from pbs_watch.grants.rows import SCHEMA
 from pbs_watch.notices import dropped
 
 if TYPE_CHECKING:  # who only asks is to be quick
+    from pbs_watch import chain
     from pbs_watch.answer.latency import Latency
     from pbs_watch.answer.lookup import Lookup
-    from pbs_watch.chain import Counts
     from pbs_watch.commits import Commits
     from pbs_watch.config import Config
     from pbs_watch.grants.events import NearMiss
     from pbs_watch.grants.store import Map
     from pbs_watch.notices import Notices
     from pbs_watch.reading import Followed, Reading
+    from pbs_watch.shared.counts import Counts
 
 NAME = b"pbs-watch"
 """The reserved name under which the live state is asked for."""
@@ -92,12 +95,14 @@ class Live:
         grants: Map,
         *,
         reading: Reading,
-        counts: Counts,
+        counts: chain.Counts,
         lookup: Lookup,
         notices: Notices,
         commits: Commits,
         latency: Latency | None,
+        shared: Callable[[], Counts | None],
     ) -> None:
+        self._shared = shared
         self.config = config
         """The settings that count now."""
         self._map = grants
@@ -192,6 +197,7 @@ class Live:
                 "seconds": round(self._commits.counts.seconds, 6),
                 "error": self._commits.failing,
             },
+            "shared": None if (shared := self._shared()) is None else asdict(shared),
             "warnings": self._notices.total,
             "last_warning": self._notices.last,
             "dropped": dropped(),

@@ -19,6 +19,10 @@ POLL_BUSY = 0.05
 POLL_IDLE = 1.0
 """Seconds between two looks at the logs, while they grow and when they have not for a while."""
 
+POLL_SHARED = 0.01
+"""Seconds between two looks where other hosts are to know of a login at once: an event that wakes
+us may be half a second late, and nobody asks us for it."""
+
 POLL_HURRIED = 0.002
 """Seconds between two looks while somebody waits for what the logs are about to gain."""
 
@@ -34,6 +38,8 @@ class Looks:
         self._server = server
         self.hurried = False
         """Whether somebody waits for what the logs are about to gain."""
+        self.shared = False
+        """Whether other hosts wait for it, who do not ask."""
         self._watched: set[int] = set()
         self._grown = self._looked = monotonic()
         self._waker = self._new_waker()
@@ -53,6 +59,8 @@ class Looks:
     def _pause(self, now: float) -> float:
         if self.hurried:
             return POLL_HURRIED
+        if self.shared:
+            return POLL_SHARED
         return POLL_IDLE if now - self._grown > IDLE_AFTER else POLL_BUSY
 
     def look(self, now: float) -> None:

@@ -60,6 +60,8 @@ class _Once:
         yield from _lookups(state)
         yield from _sources(state)
         yield from _map(state)
+        if state["shared"] is not None:
+            yield from _shared(state["shared"])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -153,3 +155,25 @@ def _map(state: Mapping[str, Any]) -> Iterator[Metric]:
     yield _counter("commits", "Batches written to the map.", commits["count"])
     yield _counter("commits_failed", "Batches that could not be written.", commits["failed"])
     yield _counter("commit_seconds", "Seconds that writing took.", commits["seconds"])
+
+
+def _shared(shared: Mapping[str, Any]) -> Iterator[Metric]:
+    text = "Whether the engine of the shared grants can be used: 1 or 0."
+    yield _gauge("shared_reachable", text, shared["reachable"])
+    yield _counter("shared_unreachable", "How often it was found that it cannot.", shared["opened"])
+    text = "Logins and orders that the engine is still to be told."
+    yield _gauge("shared_outbox_rows", text, shared["waiting"])
+    yield _counter("shared_told", "Logins and orders that it was told.", shared["sent"])
+    yield _counter("shared_learned", "Orders of other hosts.", shared["learned"])
+    text = "How often it was told all anew: it may have lost something."
+    yield _counter("shared_offered", text, shared["offered"])
+    yield _counter("shared_questions", "Addresses that it was asked for.", shared["asked"])
+    yield _counter("shared_found", "Addresses that it knew.", shared["found"])
+    text = "Questions without its answer: late, or not asked since it was away."
+    values = {"late": shared["late"], "away": shared["refused"]}
+    yield _labelled("counter", "shared_unanswered", text, "reason", values)
+    yield _gauge("shared_questions_waiting", "Questions that wait for it.", shared["in_flight"])
+    text = "Seconds of the last round trip to it."
+    yield _gauge("shared_round_trip_seconds", text, shared["round_trip"])
+    text = "From reading a login to when the engine had it, the longest of the last half minute."
+    yield _gauge("shared_telling_seconds", text, shared["telling"])

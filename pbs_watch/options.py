@@ -152,6 +152,36 @@ def add_metrics(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shared(command: argparse.ArgumentParser) -> None:
+    """Which engine shares the grants with other hosts."""
+    command.add_argument(
+        "--shared",
+        metavar="URL",
+        help="share grants: redis://HOST:PORT/DB, redis+sentinel://HOST,.../NAME, "
+        "mysql://USER@HOST/DATABASE, mysql:FILE.cf; none (default)",
+    )
+    command.add_argument("--shared-host", metavar="NAME", help="this host's name for the others")
+    command.add_argument("--shared-password-file", metavar="FILE", help="holds the password")
+    command.add_argument("--shared-ca-file", metavar="FILE", help="verifies the engine; means TLS")
+    command.add_argument("--shared-cert-file", metavar="FILE", help="our certificate for TLS")
+    command.add_argument("--shared-key-file", metavar="FILE", help="its key")
+    command.add_argument(
+        "--shared-deadline", metavar="D", help="how long an answer may take (default: 50ms)"
+    )
+    command.add_argument(
+        "--shared-linger", metavar="D", help="how long a miss waits to be asked (default: 250ms)"
+    )
+    command.add_argument(
+        "--shared-trouble",
+        metavar="HOW",
+        help="while the engine is away, for what only others know: trouble (default) or no",
+    )
+    command.add_argument(
+        "--shared-layout", metavar="NAME", help="own (default) or authpfix: its old table"
+    )
+    command.add_argument("--shared-table", metavar="NAME", help="the old table's name")
+
+
 def add_answering(command: argparse.ArgumentParser) -> None:
     """Where lookups are answered, and what is said."""
     command.add_argument(

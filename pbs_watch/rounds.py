@@ -5,6 +5,7 @@ What a round is and when a question has waited for too long is :mod:`pbs_watch.d
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from pbs_watch.answer.lookup import Lookup
@@ -14,13 +15,27 @@ from pbs_watch.looks import Looks
 from pbs_watch.reading import Reading
 from pbs_watch.waits import Waits
 
+Settle = Callable[[Sequence[Question]], None]
+"""Answers questions for which the logs have been read."""
+
 
 class Rounds:
-    """The round that goes on, if one does: ``current``; and the misses that wait after theirs."""
+    """The round that goes on, if one does: ``current``; and the misses that wait after theirs.
+
+    ``settle`` answers the questions for which the logs have been read.
+    """
 
     def __init__(
-        self, server: Server, reading: Reading, looks: Looks, lookup: Lookup, waits: Waits
+        self,
+        server: Server,
+        reading: Reading,
+        looks: Looks,
+        lookup: Lookup,
+        waits: Waits,
+        *,
+        settle: Settle,
     ) -> None:
+        self._settle = settle
         self._server = server
         self._reading = reading
         self._looks = looks
@@ -37,7 +52,7 @@ class Rounds:
         elif self._reading.behind:
             self.current = Round(questions, self._reading.waiting)
         else:
-            self._server.settle(self._keep(questions, now), self._lookup.decide)
+            self._settle(self._keep(questions, now))
 
     def looked(self) -> None:
         """The logs were looked at meanwhile."""
@@ -54,8 +69,7 @@ class Rounds:
             if self._reading.unsure:
                 self._server.settle(current.questions, self._lookup.cannot_say)
             else:
-                questions = self._keep(current.questions, monotonic())
-                self._server.settle(questions, self._lookup.decide)
+                self._settle(self._keep(current.questions, monotonic()))
             return
         now = monotonic()
         late = [*current.overdue(now), *overdue(self._server.waiting, now)]
@@ -71,9 +85,11 @@ class Rounds:
     def wait_no_more(self, now: float, *, grown: bool) -> None:
         """Answer the misses that have waited; ``grown``: more was read of the logs."""
         if self._waits.waiting:
-            unsure = self._reading.unsure
-            decide = self._lookup.cannot_say if unsure else self._lookup.decide
-            self._server.settle(self._waits.ready(now, grown=grown), decide)
+            questions = self._waits.ready(now, grown=grown)
+            if self._reading.unsure:
+                self._server.settle(questions, self._lookup.cannot_say)
+            else:
+                self._settle(questions)
             self._looks.hurried = self._waits.waiting
 
     @property
@@ -83,7 +99,7 @@ class Rounds:
 
     def change(self, waits: Waits) -> None:
         """Let misses wait by other settings from now on; those that wait are answered."""
-        self._server.settle(self._waits.take(), self._lookup.decide)
+        self._settle(self._waits.take())
         self._waits.close()
         self._waits = waits
         self._looks.hurried = False

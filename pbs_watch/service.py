@@ -45,6 +45,8 @@ from pbs_watch.ports import Ports
 from pbs_watch.reading import Reading
 from pbs_watch.rounds import Rounds
 from pbs_watch.sessions import Sessions
+from pbs_watch.shared.hosts import Hosts
+from pbs_watch.shared.open import require
 from pbs_watch.tidying import Tidying
 from pbs_watch.trail import Trail
 from pbs_watch.waits import Waits
@@ -76,7 +78,11 @@ class Loaded:
 
     @classmethod
     def of(cls, config: Config, formats: Sequence[Format]) -> Loaded:
-        """Compile what is to be looked for: some 10 ms and more."""
+        """Compile what is to be looked for: some 10 ms and more.
+
+        Raises :class:`~pbs_watch.errors.ConfigError` where the engine of shared grants cannot be.
+        """
+        require(config)
         return cls(config, Scanner(formats, Clock(config.zone)), tuple(one.name for one in formats))
 
 
@@ -121,8 +127,10 @@ class Service:
             self._chain.standing = self._sessions.standing
             self._looks = Looks(self._reading, self._server)
             opened.callback(self._looks.close)
-            waits = Waits(config, self._lookup, self._notices)
-            self._rounds = Rounds(self._server, self._reading, self._looks, self._lookup, waits)
+            self._hosts = self._new_hosts(config)
+            opened.callback(self._hosts.close)
+            self._looks.shared = self._hosts.shares
+            self._rounds = self._new_rounds(config)
             opened.callback(self._rounds.close)
             self._tidying = Tidying(
                 config,
@@ -168,6 +176,31 @@ class Service:
             notices=self._notices,
             commits=self._commits,
             latency=self._latency,
+            shared=lambda: self._hosts.counts,
+        )
+
+    def _new_hosts(self, config: Config) -> Hosts:
+        return Hosts(
+            config,
+            self._map,
+            self._pending,
+            server=self._server,
+            lookup=self._lookup,
+            policy=lambda: self._chain.policy,
+            committing=self._commits.soon,
+            later=self._writer.call,
+            notices=self._notices,
+            trail=self._trail,
+        )
+
+    def _new_rounds(self, config: Config) -> Rounds:
+        return Rounds(
+            self._server,
+            self._reading,
+            self._looks,
+            self._lookup,
+            Waits(config, self._lookup, self._notices),
+            settle=self._hosts.settle,
         )
 
     def _new_server(self, config: Config) -> Server:
@@ -227,6 +260,7 @@ class Service:
         old, config = self._config, loaded.config
         policy = config.policy()
         with ExitStack() as undoing:
+            change_hosts = self._hosts.prepared(config)
             sessions = self._sessions
             if sessions.wanted != (config.witness, config.witness_ports):
                 sessions = self._new_sessions(config)
@@ -248,6 +282,8 @@ class Service:
             sessions.begin()
         if waits is not self._rounds.waits:
             self._rounds.change(waits)
+        change_hosts()
+        self._looks.shared = self._hosts.shares
         self._chain.scanner, self._chain.policy = loaded.scanner, policy
         self._chain.standing = sessions.standing
         self._count_formats(loaded)
@@ -285,6 +321,7 @@ class Service:
         # At once: what is truncated before any of it was read cannot be told from a new file.
         self._looks.soon()
         self._sessions.begin()
+        self._hosts.begin()
 
     def take_over(self, connections: Connections) -> None:
         """Go on with connections that were handed over."""
@@ -316,8 +353,9 @@ class Service:
             self._read(now)
         self._rounds.end()
         self._rounds.wait_no_more(now, grown=grown)
+        self._hosts.turn()
         if self._map.broken:
-            self._sessions.mend(self._commits, now)
+            self._mend(now)
         self._sessions.end(self._trail, self._commits)
         self._commits.begin(now)
         self._tidying.turn(now)
@@ -327,9 +365,16 @@ class Service:
         if self._server.waiting or self._reading.behind or self._sessions.waiting:
             return 0.0
         until = self._looks.next
-        if (due := self._commits.due) is not None:
-            until = min(until, due)
+        for due in (self._commits.due, self._hosts.due):
+            if due is not None:
+                until = min(until, due)
         return max(until - monotonic(), 0.0)
+
+    def _mend(self, now: float) -> None:
+        """Open a broken map again, while no thread of ours reads it."""
+        with ExitStack() as held:
+            if self._hosts.keep_off(held):
+                self._sessions.mend(self._commits, now)
 
     def _read(self, now: float) -> None:
         self._sessions.refresh()
@@ -341,7 +386,7 @@ class Service:
 
         A few lines are read here; who waits for more, or for his login, waits for a round.
         """
-        if self._rounds.current is not None or self._rounds.waits.may_keep:
+        if self._rounds.current is not None or self._rounds.waits.may_keep or self._hosts.shares:
             return False
         reading, now = self._reading, monotonic()
         self._looks.look(now)
@@ -382,8 +427,9 @@ class Service:
         self._sessions.close()  # those that the settings have made last
 
     def _close_map(self) -> None:
-        writer = getattr(self, "_writer", None)
-        if writer is None or not writer.stuck:  # it would be pulled away from under the thread
+        # Or it would be pulled away from under a thread.
+        writer, hosts = getattr(self, "_writer", None), getattr(self, "_hosts", None)
+        if (writer is None or not writer.stuck) and (hosts is None or hosts.ended):
             self._map.close()
 
 

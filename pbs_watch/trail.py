@@ -19,6 +19,7 @@ from pbs_watch.grants.rows import unpack_grant, unpack_time
 from pbs_watch.grants.screens import ALARM
 from pbs_watch.grants.sweep import Over
 from pbs_watch.notices import Notices, Seldom
+from pbs_watch.shared.engine import Shared
 from pbs_watch.witness import Gone
 
 trail = logging.getLogger("pbs_watch.audit")
@@ -74,6 +75,22 @@ class Trail:
     def _warn(self, reason: str, event: Event) -> None:
         text = _ALARMS[reason].format(address=event.address.decode(), user=f"'{shown(event.user)}'")
         self._notices.warn(f"alarm {reason}", text)
+
+    def found(self, engine: str, logins: Iterable[Shared], now: float) -> None:
+        """Another host knew of logins, which grant here too."""
+        if self.form is None:
+            return
+        for one in logins:
+            self._write(
+                "found",
+                now,
+                address=one.address,
+                user=one.user,
+                service=one.service,
+                login=one.login,
+                until=one.expires,
+                source=engine,
+            )
 
     def over(self, grants: Iterable[Over]) -> None:
         """Grants ended: their windows were over, and no session held their addresses."""

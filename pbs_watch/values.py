@@ -215,11 +215,27 @@ def _rate(value: object) -> tuple[int, float] | None:
 def _miss_wait(value: object) -> float:
     """How long a miss waits for its login: an answer has to come within a second."""
     text = _text(value)
-    length = 0.0 if text == "none" else _duration(text)
+    return 0.0 if text == "none" else _wait(text, "0.2s, or none")
+
+
+def _shared(value: object) -> str:
+    from pbs_watch.shared.where import check  # noqa: PLC0415 - as for _answer()
+
+    text = _utf8(value)
+    return "" if text == "none" else check(text)
+
+
+def _short_wait(value: object) -> float:
+    """How long the engine is waited for."""
+    return _wait(_text(value), "50ms")
+
+
+def _wait(text: str, like: str) -> float:
+    length = seconds(text)
     if length > _LONGEST_WAIT:
         raise UsageError(
             f"{text!r} is longer than {_LONGEST_WAIT:g}s, though an answer has to come within a "
-            "second; write one like 0.2s, or none"
+            f"second; write one like {like}"
         )
     return length
 
@@ -320,5 +336,16 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "audit": _choice("off", "text", "json"),
     "metrics": _metrics,
     "metrics_file": _metrics_file,
+    "shared": _shared,
+    "shared_host": _utf8,
+    "shared_password_file": _path,
+    "shared_ca_file": _path,
+    "shared_cert_file": _path,
+    "shared_key_file": _path,
+    "shared_deadline": _short_wait,
+    "shared_linger": _short_wait,
+    "shared_trouble": _choice("trouble", "no"),
+    "shared_layout": _choice("own", "authpfix"),
+    "shared_table": _utf8,
 }
 """For each setting what turns a value into ours."""

@@ -21,6 +21,22 @@ LOOKUPS = {
 }
 """How lookups are answered, as said to people."""
 
+SHARED = {
+    "engine": "engine",
+    "reachable": "reachable",
+    "error": "error",
+    "waiting": "waiting to be told",
+    "telling": "seconds to tell, at most",
+    "sent": "told",
+    "learned": "orders learned",
+    "asked": "asked",
+    "found": "found",
+    "late": "late",
+    "refused": "not asked",
+    "opened": "times unreachable",
+}
+"""How sharing grants goes, as said to people."""
+
 SELDOM = frozenset({"limited", "shadowed"})
 """Those that stand on a page only where there are any: they need a setting."""
 
@@ -129,6 +145,9 @@ def facts(state: State) -> Iterator[tuple[str, object]]:
         yield "near miss", f"{_stamp(miss)} {miss.tag}: {miss.message}"
     for answer, said in LOOKUPS.items():
         yield f"lookups {said}", state.lookups[answer]
+    for name, said in SHARED.items():
+        if name in state.shared and (value := state.shared[name]) != "":
+            yield f"shared {said}", ("no", "yes")[value] if isinstance(value, bool) else value
     yield "warnings", state.warnings
     if state.last_warning:
         yield "last warning", state.last_warning

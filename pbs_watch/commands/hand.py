@@ -28,6 +28,9 @@ from pbs_watch.grants.strike import GoesOn, Struck
 _NICENESS = 10
 """A million grants take half a minute to remove: lookups go first."""
 
+_TOLD = "; the other hosts are told"
+"""What is said where hosts share their grants."""
+
 _MOST = 5
 """Networks that are named as still allowed."""
 
@@ -52,7 +55,8 @@ def allow(arguments: argparse.Namespace) -> int:
     order = Allow(subject, now, until, _note(arguments))
     with ordering(config.map, config.retention) as grants:
         hand.allow(grants, order, operator())
-    print(f"{subject.decode()} may relay {_until(until)}")
+        shared = hand.shares(grants)
+    print(f"{subject.decode()} may relay {_until(until)}{_TOLD if shared else ''}")
     return 0
 
 
@@ -75,6 +79,7 @@ def unblock(arguments: argparse.Namespace) -> int:
     order = _subject(config, arguments, now, now)
     with ordering(config.map, config.retention) as grants:
         ended = hand.unblock(grants, order, operator())
+        told = _TOLD if hand.shares(grants) else ""
         wider = None
         if order.subject == "network":
             first = order.name.partition(b"/")[0]
@@ -82,7 +87,7 @@ def unblock(arguments: argparse.Namespace) -> int:
             # Where a network is granted as one, a block of any of its addresses holds all.
             wider = orders.blocked(first, now) or orders.blocked(_together(config, order), now)
     if ended:
-        print(f"{_named(order)} is blocked no more; logins from now on grant again")
+        print(f"{_named(order)} is blocked no more; logins from now on grant again{told}")
     else:
         print(f"{_named(order)} has no block of its own")
     if wider is not None and wider.name != order.name:
@@ -124,10 +129,15 @@ def forget(arguments: argparse.Namespace) -> int:
     user = config.user(_bytes(arguments.user))
     with ordering(config.map, config.retention) as grants:
         found = hand.forget(grants, user, operator(), time.time())
+        shared = hand.shares(grants)
     told = ", ".join(counted(number, what) for what, number in found.items() if number)
     print(f"removed: {told}" if told else f"nothing is remembered of {shown(user)}")
     if found["order"]:
         print("orders about that user are gone: new logins grant again, and so may old ones")
+    if shared:
+        print(
+            "the engine of the shared grants is told to forget; other hosts remember: do it there"
+        )
     for one in old_maps(config.map):
         print(f"{one} is an old map, which may name that user: remove it")
     return 0 if told else 1
@@ -140,11 +150,13 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
     with ordering(config.map, config.retention) as grants:
         struck = hand.bar(grants, order, operator(), what)
         left = _still_allowed(grants, order)
+        shared = hand.shares(grants)
         if order.subject == "user":
             others = hand.similar(grants, order.name, _MOST)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
-    print(f"{_named(order)} {done}: {_struck(struck)}")
-    unknown = order.subject == "user" and not struck.logins + struck.sessions
+    print(f"{_named(order)} {done}: {_struck(struck)}{_TOLD if shared else ''}")
+    # Where hosts share their grants, his logins may be in the log of another one.
+    unknown = order.subject == "user" and not struck.logins + struck.sessions and not shared
     if unknown:
         print("the map knows no login of that user now: look at the name in pbs-watch list")
     together = _together(config, order)

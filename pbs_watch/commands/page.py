@@ -131,6 +131,10 @@ class Page:
         row("refused", state.all_refused, made.rate("all_refused"), reasons)
         row("alarms", state.alarms, made.rate("alarms"), style=_ALARM if state.alarms else "")
         row("cuts", state.cuts, made.rate("cuts"), style=_ALARM if state.cuts else "")
+        if state.shared:
+            error = str(state.shared.get("error", ""))
+            asked = int(state.shared.get("asked", 0))
+            row("asked elsewhere", asked, None, error, style=_ALARM if error else "")
         row("warnings", state.warnings, made.rate("warnings"), state.last_warning)
         if state.dropped:
             row("log lines dropped", state.dropped, made.rate("dropped"), style=_ALARM)

@@ -22,6 +22,8 @@ from pbs_watch.pattern import library
 from pbs_watch.pattern.draft import draft
 from pbs_watch.pattern.explain import explain, render
 from pbs_watch.pattern.scan import Scanner
+from pbs_watch.shared.open import require
+from pbs_watch.shared.where import where as engine_of
 
 
 def match(arguments: argparse.Namespace) -> int:
@@ -78,6 +80,9 @@ def check(arguments: argparse.Namespace) -> int:
         refuse_remote(where, str(address), allow_remote=config.allow_remote)
     if config.metrics is not None or config.metrics_file is not None:
         metrics.require()
+    if config.shared:
+        require(config)
+        print(f"{engine_of(config)}: named; pbs-watch shared check tries it")
     for log in config.log:
         print(f"{log}: {_log(log)}")
     return 0

@@ -63,7 +63,10 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The daemon's state, its texts made safe to be shown; ``rows``: of the map, by table."""
+    """The daemon's state, its texts made safe to be shown; ``rows``: of the map, by table.
+
+    ``shared``: how sharing grants goes, empty where they are not shared.
+    """
 
     version: str
     pid: int
@@ -88,6 +91,7 @@ class State:
     near: int
     near_misses: tuple[Near, ...]
     lookups: Mapping[str, int]
+    shared: Mapping[str, int | float | str]
     warnings: int
     last_warning: str
     dropped: int
@@ -138,6 +142,10 @@ def taken(raw: Mapping[str, Any]) -> State:
             for one in raw.get("near_misses", ())
         ),
         lookups={**dict.fromkeys(ANSWERS, 0), **_counts(raw.get("lookups", {}))},
+        shared={
+            safe_text(name): value if isinstance(value, int | float) else safe_text(value)
+            for name, value in (raw.get("shared") or {}).items()
+        },
         warnings=int(raw.get("warnings", 0)),
         last_warning=safe_text(raw.get("last_warning", "")),
         dropped=int(raw.get("dropped", 0)),

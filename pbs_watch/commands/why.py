@@ -223,6 +223,8 @@ def _refused(one: Refused) -> list[str]:
 
 def _line(account: Account, at: Grant | Refusal, user: bytes) -> list[str]:
     """Where the line stands, and the line itself where it can be read."""
+    if not at.source:
+        return _section("", ["in no log of this host: another host's (shared), or imported"])
     name = account.sources.get(at.source)
     if name is None:
         return []

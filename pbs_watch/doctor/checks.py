@@ -27,6 +27,7 @@ from pbs_watch.doctor import (
     records,
     rotation,
     settings,
+    shared,
     syslog,
 )
 from pbs_watch.doctor import (
@@ -44,6 +45,7 @@ from pbs_watch.doctor.subject import Subject
 from pbs_watch.errors import ConfigError, PbsWatchError
 from pbs_watch.kernel import Kernel
 from pbs_watch.log.journal import PREFIX
+from pbs_watch.shared import health
 
 
 def _settings(checked: Subject) -> Iterator[Finding]:
@@ -202,6 +204,12 @@ def _host(checked: Subject) -> Iterator[Finding]:
     yield from host.judge(found, config.networks(config.never), config.networks(config.only))
 
 
+def _shared(checked: Subject) -> Iterator[Finding]:
+    yield from health.judge(checked.config, writing=False)
+    if isinstance(checked.state, State):
+        yield from shared.judge(checked.state.shared, wanted=bool(checked.config.shared))
+
+
 CHECKS: tuple[tuple[str, Callable[[Subject], Iterator[Finding]]], ...] = (
     ("settings", _settings),
     ("daemon", _daemon),
@@ -213,6 +221,7 @@ CHECKS: tuple[tuple[str, Callable[[Subject], Iterator[Finding]]], ...] = (
     ("postfix", _postfix),
     ("map", _map),
     ("host", _host),
+    ("shared", _shared),
 )
 """What is checked, in the order in which it is told."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from pbs_watch.errors import MapError
 from pbs_watch.exchange.parcel import Parcel
-from pbs_watch.grants import hand, rows
+from pbs_watch.grants import hand, outbox, rows
 from pbs_watch.grants.acts import Act, bump, last_number, written
 from pbs_watch.grants.batch import REFUSALS_KEPT
 from pbs_watch.grants.changes import Changes, Grant, Hold, Refusal
@@ -80,6 +80,7 @@ def _take(grants: Map, parcel: Parcel, act: Act) -> Taken:
         _put_past(grants, parcel, taken)
         _put_refusals(grants, parcel, taken)
     with grants.changing() as tables:
+        outbox.tell_again(tables)
         written(tables, replace(act, note=taken.told()), hand.due(grants, act.time))
     return taken
 
@@ -112,6 +113,8 @@ def _put_orders(grants: Map, parcel: Parcel, act: Act, before: Orders, taken: Ta
             tables.put_due(
                 b"orders", [(rows.order_key(order), rows.pack_order(order)) for order in farther]
             )
+            for order in farther:
+                outbox.tell(tables, order, act.by)
             if tables.count(b"logins") or tables.count(b"sessions"):
                 _begin_bars(tables, some)
             alone = last_number(tables) == version

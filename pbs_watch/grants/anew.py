@@ -31,8 +31,11 @@ from pbs_watch.grants.strike import strike
 FOLDER = "rebuilding"
 """The folder, in the map's, in which a new one is made."""
 
-_CARRIED = (rows.LAST_ACT, rows.TOLD_ACT, rows.COPIED)
-"""What ``meta`` says of orders and acts."""
+_CARRIED = (rows.LAST_ACT, rows.TOLD_ACT, rows.COPIED, rows.SHARING)
+"""What ``meta`` says of orders and acts, and of whether other hosts are told of them."""
+
+_TOLD = (b"outbox", b"shared")
+"""What other hosts are still to be told, and what they were told of orders."""
 
 
 @contextmanager
@@ -60,18 +63,21 @@ def carry(old: Map, new: Map) -> int:
         orders, acts = tables.all(b"orders"), tables.all(b"acts")
         marks = [(name, tables.get(b"meta", name)) for name in _CARRIED]
         given = {key: rows.unpack_order(key, value) for key, value in orders}
+        told = {table: tables.all(table) for table in _TOLD}
     with new.changing() as tables:
         known = dict(tables.all(b"orders"))
         for key in known.keys() - given.keys():
             tables.delete(b"orders", key)
         tables.put_due(b"orders", orders)
         tables.put_due(b"acts", acts)
+        for table, found in told.items():
+            tables.put_all(table, found)
         for name, value in marks:
             if value is not None:
                 tables.put(b"meta", name, value)
     now = time.time()
-    found = [given[key] for key, value in orders if known.get(key) != value]
-    strike(new, [order for order in found if isinstance(order, Bar)], now)
+    changed = [given[key] for key, value in orders if known.get(key) != value]
+    strike(new, [order for order in changed if isinstance(order, Bar)], now)
     version = new.obey().version
     adopt(new, now, old.path)
     return version

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pbs_watch.grants import rows
 from pbs_watch.grants.changes import Changes
+from pbs_watch.grants.outbox import LOGIN
 from pbs_watch.grants.sweep import Over, held, remember
 from pbs_watch.grants.tables import Tables
 
@@ -50,6 +51,8 @@ def _put_logins(tables: Tables, changes: Changes) -> None:
     mark = rows.KINDS[b"logins"]
     tables.put_all(b"expiry", [(new[name][:8] + mark + name, b"") for name in first])
     tables.put_all(b"users", [(rows.user_key(name), b"") for name in first])
+    if changes.outbox:
+        tables.put_all(b"outbox", [(LOGIN + name, new[name][:8]) for name in changes.outbox])
 
 
 def _put_grants(tables: Tables, changes: Changes) -> list[Over]:

@@ -141,6 +141,9 @@ class Changes:
     operator's orders by which any of it was judged.  ``told``: the number of the last of his acts
     that the audit trail has told; 0: none since.  ``joins``: by source and key, the lines that wait
     for a second one (:mod:`pbs_watch.grants.joins`) and until when, or ``None``: no more.
+
+    ``sharing``: whether other hosts are to be told of logins.  Then ``outbox`` holds the keys of
+    those that were read here, and ``news`` the logins of which nobody has been told yet.
     """
 
     orders: int = 0
@@ -152,6 +155,9 @@ class Changes:
     names: dict[int, str] = field(default_factory=dict)
     told: int = 0
     joins: dict[tuple[int, JoinKey], tuple[float, Half] | None] = field(default_factory=dict)
+    sharing: bool = False
+    outbox: set[bytes] = field(default_factory=set)
+    news: dict[bytes, Grant] = field(default_factory=dict)
     _crowd: Crowd | None = None
 
     def __bool__(self) -> bool:
@@ -175,6 +181,9 @@ class Changes:
         grants[address] = grant if old is None else old.joined(grant)
         if self._crowd is not None:
             self._crowd.add(address, grant[3])
+        if self.sharing and grant[5]:  # read in a log here, not learned from another host
+            self.outbox.add(key)
+            self.news[key] = logins[key]
 
     def crowd(self) -> Crowd:
         """Who logged in from where; made when it is asked for, and kept up from then on."""
@@ -209,6 +218,8 @@ class Changes:
         self.names.update(later.names)
         self.joins.update(later.joins)
         self.told = max(self.told, later.told)
+        self.outbox |= later.outbox
+        self.news.update(later.news)
 
     def without(self, orders: Orders) -> Changes:
         """These changes but for what ``orders`` bar, which were given after they were made."""
@@ -221,6 +232,7 @@ class Changes:
             names=self.names,
             told=self.told,
             joins=self.joins,
+            sharing=self.sharing,
         )
         for key, grant in self.logins.items():
             address = key[: key.index(b"\0")]
@@ -230,4 +242,6 @@ class Changes:
             for name, hold in sessions.items():
                 barred = hold is not None and orders.bar(address, name.user, hold.began)
                 kept.session(address, name, None if barred else hold)
+        kept.outbox = self.outbox & kept.logins.keys()
+        kept.news = {key: login for key, login in self.news.items() if key in kept.logins}
         return kept

@@ -51,6 +51,8 @@ _DATABASES = (
     b"joins",
     b"expiry",
     b"sources",
+    b"outbox",
+    b"shared",
     b"meta",
 )
 

@@ -15,13 +15,16 @@ from dataclasses import replace
 from functools import partial
 
 from pbs_watch.errors import MapError
-from pbs_watch.grants import rows
+from pbs_watch.grants import outbox, rows
 from pbs_watch.grants.acts import Act, bump, unpack, written
 from pbs_watch.grants.environment import CHANGED_ROWS
 from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.strike import Struck, batches, begin, finish, strike
 from pbs_watch.grants.tables import Tables
+
+_FOLDED = "fold_users"
+"""Who is said to have given an order whose user is called otherwise now."""
 
 _TOLD_WITHIN = 3600.0
 """Seconds in which a daemon, also one that is being restarted, tells an act in its trail."""
@@ -44,7 +47,10 @@ def allow(grants: Map, order: Allow, by: str) -> None:
         tables.put_due(b"orders", [(rows.order_key(order), rows.pack_order(order))])
         blocked = _bar_of(tables, Bar("network", order.network, order.since, order.since))
         if blocked is not None and blocked.until > order.since:
+            ended = replace(blocked, since=order.since, until=order.since)
             _put_bar(tables, replace(blocked, until=order.since))
+            outbox.tell_unblocked(tables, ended, by)
+        outbox.tell(tables, order, by)
         act = Act(order.since, "allow", order.network.decode(), by, order.until, order.note)
         written(tables, act, due(grants, order.since))
 
@@ -62,9 +68,12 @@ def bar(grants: Map, order: Bar, by: str, what: str) -> Struck:
             order = replace(old, since=order.since)
         else:
             _put_bar(tables, order)
-        ended = order.subject == "network" and tables.delete(
-            b"orders", rows.order_key(Allow(order.name, 0.0, None))
-        )
+        outbox.tell(tables, order, by)
+        ended = False
+        if order.subject == "network":
+            allowed = Allow(order.name, order.since, None)
+            ended = tables.delete(b"orders", rows.order_key(allowed))
+            outbox.tell_ended(tables, allowed, by)
         until = order.until if order.until > order.since else None
         act = Act(order.since, what, _named(order), by, until, note)
         written(tables, act, due(grants, order.since))
@@ -99,6 +108,7 @@ def fold_orders(grants: Map) -> None:
                 if old is None or old.until < order.until:
                     _put_bar(tables, order)
                     begin(tables, order)
+                    outbox.tell(tables, order, _FOLDED)
             bump(tables)
 
 
@@ -129,6 +139,7 @@ def unblock(grants: Map, order: Bar, by: str) -> bool:
         if old is None or old.until <= order.since:
             return False
         _put_bar(tables, replace(old, until=order.since))
+        outbox.tell_unblocked(tables, replace(old, since=order.since, until=order.since), by)
         act = Act(order.since, "unblock", _named(order), by)
         written(tables, act, due(grants, order.since))
     return True
@@ -143,6 +154,7 @@ def restore(grants: Map, orders: Sequence[Allow | Bar]) -> None:
                 for one in some:
                     if isinstance(one, Bar):
                         begin(tables, one)
+            outbox.tell_again(tables)
             bump(tables)
 
 
@@ -183,6 +195,7 @@ def _forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
     for table, word, names in _PERSONAL:
         found[word] = _delete_where(grants, table, partial(names, user))
     with grants.changing() as tables:
+        outbox.tell_forgotten(tables, user)
         written(tables, Act(now, "forget", "", by), due(grants, now))
     return found
 
@@ -221,6 +234,12 @@ def _delete_where(grants: Map, table: bytes, fits: Callable[[bytes, bytes], bool
             for key in some:
                 tables.delete(table, key)
     return len(keys)
+
+
+def shares(grants: Map) -> bool:
+    """Whether the daemon shares its grants, so that other hosts are told of what is done here."""
+    with grants.reading() as tables:
+        return outbox.on(tables)
 
 
 def due(grants: Map, now: float) -> float:

@@ -14,15 +14,21 @@ from pbs_watch.grants.orders import Orders
 class Pending:
     """The batch in the making and the one that is being committed.
 
-    ``orders``: those of the operator that what is shown of them obeys.
+    ``orders``: those of the operator that what is shown of them obeys.  ``sharing``: whether other
+    hosts are to be told of logins.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, sharing: bool = False) -> None:
         self.orders = Orders()
-        self.making = Changes()
+        self.making = Changes(sharing=sharing)
+        self._sharing = sharing
         self._committing: Changes | None = None
         self._shown: Changes | None = None
         """The batch being committed without what was barred since it was handed over."""
+
+    def share(self, *, sharing: bool) -> None:
+        """Whether other hosts are to be told of logins from now on."""
+        self._sharing = self.making.sharing = sharing
 
     def obey(self, orders: Orders) -> None:
         """Orders were given: they win over what was made before them (design.md)."""
@@ -42,7 +48,7 @@ class Pending:
         if self._committing is not None:
             raise RuntimeError("a batch is being committed already")
         self._committing = self._shown = self.making
-        self.making = Changes(self.orders.version)
+        self.making = Changes(self.orders.version, sharing=self._sharing)
         return self._committing
 
     def committed(self) -> None:

@@ -15,6 +15,8 @@ acts      number                             due, JSON
 joins     source, digest of the rest         due, time, JSON
 expiry    time, kind, the row's key          empty
 sources   digest of the source's name        JSON
+outbox    kind, key of a login or order      expires, or the order's record
+shared    key of an order                    its latest record, as JSON
 meta      name                               text
 ========  =================================  =====================================================
 
@@ -37,7 +39,7 @@ from pbs_watch.grants.events import Half, JoinKey
 from pbs_watch.grants.orders import MEMORY, Allow, Bar, Subject
 from pbs_watch.log.position import Position, SourceState
 
-SCHEMA = b"4"
+SCHEMA = b"5"
 """Version of the layout above; :mod:`pbs_watch.grants.upgrade` knows the older ones."""
 
 KINDS = {
@@ -62,6 +64,12 @@ COPIED = b"copied"
 
 RETENTION = b"retention"
 """Name in ``meta`` of the daemon's retention."""
+
+SHARING = b"sharing"
+"""Name in ``meta`` of whether the daemon shares its grants."""
+
+OFFERED = b"offered"
+"""Name in ``meta`` of the engine that has been offered all there was."""
 
 SOURCE_NAME = b"source "
 """What stands in ``meta`` before a source's id; the value is its name."""

@@ -63,10 +63,15 @@ def _joins(_rows: Rows) -> None:
     """3 to 4: lines that wait for a second one have a database; it begins empty."""
 
 
+def _outbox(_rows: Rows) -> None:
+    """4 to 5: what other hosts are to be told, and were told, have databases; they begin empty."""
+
+
 STEPS: Mapping[bytes, tuple[Step, bytes]] = {
     b"1": (_more_about_files, b"2"),
     b"2": (_places_and_users, b"3"),
     b"3": (_joins, b"4"),
+    b"4": (_outbox, b"5"),
 }
 """For each older schema the step from it, and the schema it leads to."""
 

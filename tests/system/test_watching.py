@@ -28,7 +28,8 @@ def exposed(start: Callable[..., Daemon], log: Log) -> dict[str, Labels]:
     """All samples of a real daemon at work by name, with the values of their labels."""
     where = f"127.0.0.1:{free_port()}"
     log.write(login("198.18.0.1"), line("LOGIN, user=carol, something=new"))
-    daemon = start("--metrics", where)
+    # Its engine may be away: all is told in any case.
+    daemon = start("--metrics", where, "--shared", f"redis://127.0.0.1:{free_port()}/0")
     assert daemon.ask("198.18.0.1") == OK
     found: dict[str, Labels] = {}
     with urllib.request.urlopen(f"http://{where}/metrics", timeout=10) as answer:
@@ -149,7 +150,8 @@ tests:
           - exp_labels: {{severity: critical, instance: a, answer: cannot_say}}
             exp_annotations:
               summary: Lookups are answered with trouble; relaying is deferred
-              description: The log cannot be read, the map fails, or reading is far behind.
+              description: >-
+                The log or the map cannot be read, reading is far behind, or an engine is away.
       - eval_time: 40m
         alertname: PbsWatchNearMisses
         exp_alerts:

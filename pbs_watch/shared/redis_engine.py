@@ -1,0 +1,262 @@
+"""Redis or Valkey as the engine.
+
+=========================  =======================================================================
+key                        holds
+=========================  =======================================================================
+``pbs-watch:grant:ADDR``   a hash: for each user ``EXPIRES LOGIN SERVICE``, times in microseconds;
+                           the server itself removes the key when its last login expires
+``pbs-watch:orders``       a hash: records of orders by their subjects
+``pbs-watch:version``      grows with each change of the orders
+``pbs-watch:epoch``        a random name given to the data when they began
+=========================  =======================================================================
+
+A login is written by a script (atomic, and repeating it does no harm); a question is one pipeline,
+one round trip however many addresses it names.  The script and the hash of one address have one
+key, so that addresses could be spread over a cluster.
+
+Promises of Redis: replication to replicas is asynchronous, and a server without persistence forgets
+all when it restarts.  Therefore :meth:`RedisEngine.mark` has the server's run_id: where it is
+another one than before, every host offers again what it knows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha1
+from typing import Any
+
+import redis
+
+from pbs_watch.errors import SharedError
+from pbs_watch.grants import rows
+from pbs_watch.grants.records import Record, merged, pack, unpack
+from pbs_watch.shared.engine import USERS_KEPT, Found, Mark, Shared
+from pbs_watch.shared.redis_client import advice, client
+from pbs_watch.shared.where import Where
+
+GRANT, ORDERS, VERSION, EPOCH = (
+    b"pbs-watch:grant:",
+    b"pbs-watch:orders",
+    b"pbs-watch:version",
+    b"pbs-watch:epoch",
+)
+
+_PUT = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+local expires, login, service = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+if old then
+  local e, l, s = string.match(old, '^(%d+) (%d+) (.*)$')
+  if e then
+    if tonumber(e) > expires then expires = tonumber(e) end
+    if tonumber(l) > login then login, service = tonumber(l), s end
+  end
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', expires, login, service))
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[5]) then
+  local all, first, user = redis.call('HGETALL', KEYS[1]), nil, nil
+  for i = 1, #all, 2 do
+    local e = tonumber(string.match(all[i + 1], '^%d+')) or 0
+    if not first or e < first then first, user = e, all[i] end
+  end
+  redis.call('HDEL', KEYS[1], user)
+end
+local time, left = redis.call('TIME'), redis.call('PTTL', KEYS[1])
+local now, due = time[1] * 1000 + math.floor(time[2] / 1000), math.floor(expires / 1000)
+if left < 0 or now + left < due then
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', due))
+end
+return 1
+"""
+"""The later expiry wins, for the login and for the key; the earliest login makes room."""
+
+_PUT_NAME = sha1(_PUT.encode(), usedforsecurity=False).hexdigest()
+"""By which the server knows the script."""
+
+_SCANNED = 1000
+"""Keys that one step of a walk over all of them looks at."""
+
+_TRIES = 20
+"""How often a change of the orders is tried while other hosts change them too."""
+
+
+class RedisEngine:
+    """An :class:`~pbs_watch.shared.engine.Engine`."""
+
+    def __init__(self, where: Where) -> None:
+        self._where = where
+        self._client = client(where)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            # A connection is closed by its errors, and Sentinels are asked anew for the next one.
+            raise SharedError(f"{self._where}: {advice(error)}") from None
+        except OSError as error:
+            raise SharedError(f"{self._where}: cannot be reached ({error})") from None
+        except (ValueError, TypeError) as error:
+            raise SharedError(f"{self._where}: holds what is not ours ({error})") from None
+
+    def mark(self) -> Mark:
+        """See :meth:`Engine.mark`."""
+        with self._errors():
+            name = secrets.token_hex(8)
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.set(EPOCH, name, nx=True).get(EPOCH).get(VERSION).info("server")
+            _, epoch, version, server = pipeline.execute()
+            identity = f"{(epoch or b'').decode('ascii', 'replace')} {server['run_id']}"
+            return Mark(identity, int(version or 0))
+
+    def put(self, logins: Sequence[Shared]) -> None:
+        """See :meth:`Engine.put`."""
+        with self._errors():
+            try:
+                self._run_script(logins)
+            except redis.exceptions.NoScriptError:
+                # The first time, and after a restart or a failover.
+                self._client.script_load(_PUT)
+                self._run_script(logins)
+
+    def _run_script(self, logins: Sequence[Shared]) -> None:
+        # By hand: the library's own way asks each time whether the script is there.
+        pipeline = self._client.pipeline(transaction=False)
+        for address, user, service, login, expires in logins:
+            if expires is None:
+                raise SharedError(f"{self._where}: what is permanent is an order")
+            words = (user, rows.micros(expires), rows.micros(login), service, USERS_KEPT)
+            pipeline.execute_command("EVALSHA", _PUT_NAME, 1, GRANT + address, *words)
+        pipeline.execute()
+
+    def find(self, addresses: Sequence[bytes], now: float) -> Found:
+        """See :meth:`Engine.find`."""
+        with self._errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for address in addresses:
+                pipeline.hgetall(GRANT + address)
+            pipeline.get(VERSION)
+            *hashes, version = pipeline.execute()
+            found = {
+                address: logins
+                for address, fields in zip(addresses, hashes, strict=True)
+                if (logins := _logins(address, fields, now))
+            }
+            return Found(int(version or 0), found)
+
+    def remove(self, record: Record) -> None:
+        """Nothing: only hosts that know the bar read the hashes, and those are gone in a window."""
+
+    def records(self) -> list[Record]:
+        """See :meth:`Engine.records`."""
+        with self._errors():
+            return [unpack(key, value) for key, value in self._client.hgetall(ORDERS).items()]
+
+    def put_records(self, records: Sequence[Record], now: float) -> None:
+        """See :meth:`Engine.put_records`."""
+        self._change_orders(partial(_merge, records=records, now=now))
+
+    def _change_orders(self, change: Callable[[dict[bytes, bytes], Any], bool]) -> None:
+        """Change the hash while nobody else does; ``change`` queues it and says whether it did."""
+        with self._errors():
+            for _ in range(_TRIES):
+                with self._client.pipeline() as pipeline:
+                    try:
+                        pipeline.watch(ORDERS)
+                        known: dict[bytes, bytes] = pipeline.hgetall(ORDERS)
+                        pipeline.multi()
+                        if change(known, pipeline):
+                            pipeline.incr(VERSION)
+                            pipeline.execute()
+                    except redis.WatchError:
+                        continue
+                    return
+            raise SharedError(f"{self._where}: other hosts change the orders all the time")
+
+    def forget(self, user: bytes) -> None:
+        """See :meth:`Engine.forget`."""
+        with self._errors():
+            for key in self._client.scan_iter(match=GRANT + b"*", count=_SCANNED):
+                self._client.hdel(key, user)
+        name = b"BU" + user
+
+        def drop(known: dict[bytes, bytes], pipeline: Any) -> bool:
+            if name in known:
+                pipeline.hdel(ORDERS, name)
+            return name in known
+
+        self._change_orders(drop)
+
+    def all(self, now: float) -> Iterator[Shared]:
+        """See :meth:`Engine.all`."""
+        with self._errors():
+            for key in self._client.scan_iter(match=GRANT + b"*", count=_SCANNED):
+                fields = self._client.hgetall(key)
+                yield from _logins(key.removeprefix(GRANT), fields, now)
+
+    def expire(self, now: float) -> int:  # noqa: ARG002 - of the interface
+        """Nothing: the server removes each key in time."""
+        return 0
+
+    def setting(self, name: str) -> str | None:
+        """A setting of the server; ``None`` where the user may not ask."""
+        try:
+            found: dict[str, str] = self._client.config_get(name)
+        except redis.ResponseError:
+            return None
+        except (redis.RedisError, OSError):
+            return None
+        return found.get(name)
+
+    def section(self, name: str) -> dict[str, object]:
+        """A section of what the server tells of itself (INFO)."""
+        with self._errors():
+            found: dict[str, object] = self._client.info(name)
+            return found
+
+    def clock(self) -> float:
+        """The server's time, in epoch seconds."""
+        with self._errors():
+            seconds, micros = self._client.time()
+            return float(seconds) + float(micros) / 1e6
+
+    def close(self) -> None:
+        """See :meth:`Engine.close`."""
+        try:
+            self._client.connection_pool.disconnect()
+        except (redis.RedisError, OSError):
+            return
+
+
+def _merge(
+    known: dict[bytes, bytes],
+    pipeline: Any,
+    *,
+    records: Sequence[Record],
+    now: float,
+) -> bool:
+    changed = False
+    for record in records:
+        old = known.get(record.key)
+        new = pack(merged(None if old is None else unpack(record.key, old), record))
+        if new != old:
+            known[record.key] = new
+            pipeline.hset(ORDERS, record.key, new)
+            changed = True
+    for key, value in known.items():
+        if unpack(key, value).over(now):
+            pipeline.hdel(ORDERS, key)
+            changed = True
+    return changed
+
+
+def _logins(address: bytes, fields: dict[bytes, bytes], now: float) -> list[Shared]:
+    """The logins of a hash that expire after ``now``, the last to expire first."""
+    found = []
+    for user, value in fields.items():
+        expires, login, service = value.split(b" ", 2)
+        if int(expires) > now * 1e6:
+            found.append(Shared(address, user, service, int(login) / 1e6, int(expires) / 1e6))
+    return sorted(found, key=lambda one: one.expires or 0.0, reverse=True)

@@ -1,0 +1,218 @@
+"""MariaDB: its tables, failover to another server, and sites that have authpfix's table."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pbs_watch.config import Config
+from pbs_watch.shared.open import engine
+from pbs_watch.shared.where import where
+from tests.cluster.conftest import PASSWORD, Engine, one_mariadb
+from tests.daemon import NO, OK, command, refused, until
+from tests.engines import Mariadb
+from tests.hosts import PATIENT, Host, listed
+
+Start = Callable[..., Host]
+
+POSTFIX_SHARE = Path("/etc/postfix")
+"""Which tables Debian's Postfix can load, and from where."""
+
+
+@pytest.fixture
+def mariadb(tmp_path: Path, password: Path) -> Iterator[Engine]:
+    engine = one_mariadb(tmp_path, password)
+    yield engine
+    engine.end()
+
+
+def server(engine: Engine) -> Mariadb:
+    found = engine.servers[0]
+    assert isinstance(found, Mariadb)
+    return found
+
+
+def test_init_may_be_repeated_and_check_says_what_is_there(mariadb: Engine) -> None:
+    mariadb.init()
+    words = ("--config", "/dev/null", "--shared", mariadb.url, *mariadb.words)
+    checked = command("shared", "check", *words)
+    assert checked.status == 0, checked
+    assert any("one server only is named" in line for line in checked.lines)
+    server(mariadb).run("DROP TABLE pbs_watch_orders", database="pbs")
+    checked = command("shared", "check", *words)
+    assert checked.status == 1
+    assert "run pbs-watch shared init" in checked.lines[-1]
+
+
+def test_a_column_that_is_too_narrow_is_refused_with_the_alter(
+    mariadb: Engine, host: Start
+) -> None:
+    database = server(mariadb)
+    database.run("ALTER TABLE pbs_watch_grants MODIFY address CHAR(12) NOT NULL", database="pbs")
+    words = ("--config", "/dev/null", "--shared", mariadb.url, *mariadb.words)
+    told = refused("shared", "init", *words)
+    assert "pbs_watch_grants.address holds 12 bytes, and 49 are needed: ALTER TABLE " in told
+    one = host("a", mariadb)
+    until(lambda: "ALTER TABLE" in one.daemon.said, "the daemon says it too")
+    one.logs_in("198.18.0.1")
+    assert one.ask("198.18.0.1") == OK  # and goes on alone
+    database.run(told.partition("are needed: ")[2], database="pbs")
+    until(lambda: "198.18.0.1" in listed(mariadb.url, *mariadb.words), "it is mended")
+
+
+def test_expiry_is_one_indexed_delete(mariadb: Engine) -> None:
+    database = server(mariadb)
+    now = int(time.time() * 1e6)
+    rows = ", ".join(
+        f"('198.18.{n // 256}.{n % 256}', 'bob', 'pop3d', 1, {1 if n < 900 else now + 10**9})"
+        for n in range(5000)
+    )
+    database.run(f"INSERT INTO pbs_watch_grants VALUES {rows}", database="pbs")
+    (plan,) = database.run(
+        f"EXPLAIN DELETE FROM pbs_watch_grants WHERE expires < {now} LIMIT 10000", database="pbs"
+    )
+    assert "expires" in plan  # the key that is used
+    config = Config(shared=mariadb.url, shared_password_file=Path(str(mariadb.words[1])))
+    with closing(engine(where(config), 1800.0)) as opened:
+        assert opened.expire(time.time()) == 900
+        assert sum(1 for _ in opened.all(time.time())) == 4100
+
+
+def test_postfix_can_read_our_table_too(mariadb: Engine, host: Start, tmp_path: Path) -> None:
+    one = host("a", mariadb)
+    one.is_in_step()
+    one.logs_in("198.18.0.1", "2001:db8::1")
+    one.is_in_step()
+    database = server(mariadb)
+    ask = postfix(
+        tmp_path, database,
+        "SELECT 'OK' FROM pbs_watch_grants WHERE address = '%s' "
+        "AND expires > UNIX_TIMESTAMP() * 1000000 LIMIT 1",
+    )  # fmt: skip
+    until(lambda: ask("198.18.0.1") == "OK", "it is there")
+    assert ask("2001:db8::1") == "OK"
+    assert ask("198.18.0.2") == ""
+    one.by_hand("revoke", "--user", "bob")
+    until(lambda: ask("198.18.0.1") == "", "a revocation removes the rows")
+
+
+def test_a_server_that_is_read_only_is_passed_over(mariadb: Engine, host: Start) -> None:
+    replica = Mariadb("--read-only=ON")
+    replica.start()
+    try:
+        replica.make_database(PASSWORD)
+        primary = server(mariadb)
+        url = f"mysql://pbs@{replica.where},{primary.where}/pbs"
+        both = Engine(url, mariadb.words, [replica, primary])
+        one = host("a", both, *PATIENT)
+        one.is_in_step()
+        one.logs_in("198.18.0.1")
+        one.is_in_step()
+        assert "198.18.0.1" in listed(mariadb.url, *mariadb.words)
+        # The primary is demoted, the replica promoted: all is there after a moment.
+        primary.run("SET GLOBAL read_only = ON")
+        replica.run("SET GLOBAL read_only = OFF")
+        promoted = Engine(f"mysql://pbs@{replica.where}/pbs", mariadb.words, [replica])
+        promoted.init()
+        primary.kill()
+        one.logs_in("198.18.0.2")
+        until(
+            lambda: set(listed(promoted.url, *promoted.words)) == {"198.18.0.1", "198.18.0.2"},
+            "what the replica lacked was offered again",
+        )
+        assert one.ask("198.18.0.3") == NO
+    finally:
+        replica.end()
+
+
+# An old authpfix site
+
+
+def postfix(home: Path, database: Mariadb, query: str) -> Callable[[str], str]:
+    """A lookup in a ``mysql:`` table of a real Postfix."""
+    etc = home / "postfix"
+    etc.mkdir(exist_ok=True)
+    (etc / "main.cf").write_text("compatibility_level = 3.6\n")
+    (etc / "dynamicmaps.cf").write_text((POSTFIX_SHARE / "dynamicmaps.cf").read_text())
+    more = POSTFIX_SHARE / "dynamicmaps.cf.d"
+    (etc / "dynamicmaps.cf.d").mkdir(exist_ok=True)
+    for path in more.iterdir():
+        (etc / "dynamicmaps.cf.d" / path.name).write_text(path.read_text())
+    table = etc / "relay.cf"
+    table.write_text(
+        f"hosts = inet:{database.where}\nuser = pbs\npassword = {PASSWORD}\ndbname = pbs\n"
+        f"query = {query}\n"
+    )
+
+    def ask(key: str) -> str:
+        done = subprocess.run(
+            ["postmap", "-c", str(etc), "-q", key, f"mysql:{table}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "fatal" not in done.stderr, done.stderr
+        assert "warning" not in done.stderr, done.stderr
+        return done.stdout.strip()
+
+    return ask
+
+
+OLD_QUERY = (
+    "SELECT 'OK' FROM authpfix WHERE ip = '%s' "
+    "AND (logintime = 0 OR logintime > UNIX_TIMESTAMP() - 1800)"
+)
+
+
+def test_an_old_authpfix_site(mariadb: Engine, host: Start, tmp_path: Path) -> None:
+    """Its table, its map in Postfix, our daemon instead of its module."""
+    database = server(mariadb)
+    now = int(time.time())
+    database.run(
+        "CREATE TABLE authpfix (ip CHAR(12) NOT NULL, logintime INT NOT NULL)",
+        f"INSERT INTO authpfix VALUES ('198.18.7.1', 0), ('198.18.7.2', {now}), "
+        "('198.18.7.3', 1000000000)",
+        database="pbs",
+    )
+    table = tmp_path / "shared.cf"
+    table.write_text(
+        f"# as Postfix has it\nhosts = inet:{database.where}\nuser = pbs\npassword = {PASSWORD}\n"
+        f"dbname = pbs\nquery = {OLD_QUERY}\n"
+    )
+    old = Engine(f"mysql:{table}", ("--shared-layout", "authpfix"), [database])
+    words = ("--config", "/dev/null", "--shared", old.url, *old.words)
+    # One thing after the other is named, each with the statement that mends it.
+    for number in range(2):
+        told = refused("shared", "init", *words)
+        statement = "ALTER TABLE " + told.partition("ALTER TABLE ")[2]
+        assert ("VARCHAR(45)" in told) == (number == 0)
+        database.run(statement, database="pbs")
+    old.init()
+    ask = postfix(tmp_path, database, OLD_QUERY)
+    one, other = host("a", old, *PATIENT), host("b", old, *PATIENT)
+    one.is_in_step()
+    # What the table has counts here, and what is permanent stays.
+    assert one.ask("198.18.7.1") == OK
+    assert one.ask("198.18.7.2") == OK
+    assert one.ask("198.18.7.3") == NO
+    one.logs_in("198.18.0.1", "2001:db8:1234:5678:9abc:def0:1234:5678", "198.18.7.1")
+    assert other.ask("198.18.0.1") == OK
+    until(lambda: ask("198.18.0.1") == "OK", "Postfix finds it in its own map")
+    assert ask("2001:db8:1234:5678:9abc:def0:1234:5678") == "OK"
+    assert ask("198.18.7.3") == ""
+    one.is_in_step()
+    # A permanent row is not made one that ends by a login from there.
+    assert database.run(
+        "SELECT logintime FROM authpfix WHERE ip = '198.18.7.1'", database="pbs"
+    ) == [(0,)]
+    one.by_hand("allow", "198.18.8.1", "--permanent")
+    until(lambda: ask("198.18.8.1") == "OK", "a new permanent row")
+    until(lambda: other.knows("198.18.8.1"), "and an order on the other host")
+    other.by_hand("revoke", "198.18.8.1")
+    other.by_hand("revoke", "198.18.0.1")
+    until(lambda: ask("198.18.8.1") == "", "it is gone again")
+    until(lambda: ask("198.18.0.1") == "", "so is the login")
+    until(lambda: one.knows_not("198.18.0.1"), "on the host of the login as well")
