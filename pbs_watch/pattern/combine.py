@@ -58,7 +58,7 @@ def combine(formats: Sequence[Format]) -> Combined:
     alternatives = []
     for fmt in formats:
         for rule in fmt.rules:
-            pattern, groups = _NAME.subn(b"(", rule.regex.pattern)
+            pattern, groups = _NAME.subn(b"(", rule.pattern)
             base, mark = count, count + groups + 1
             login = rule.kind is Kind.LOGIN
             names = _JOINED if fmt.join else _LOGIN if login else _END

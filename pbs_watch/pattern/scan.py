@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from pbs_watch.grants.address import literal
@@ -54,13 +55,18 @@ _ORIGINS = 4096
 """Origins remembered; a tag with a pid makes one for each process."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Writer:
-    """What the messages of a tag may be."""
+    """What the messages of a tag may be, by the formats that have the tag."""
 
-    combined: Combined
-    cut: Cut | None
-    near: tuple[tuple[bytes, str], ...]
+    def __init__(self, formats: Sequence[Format]) -> None:
+        self._formats = formats
+        self.cut = strictest([fmt.cut for fmt in formats if fmt.cut])
+        self.near = tuple((near.literal, fmt.name) for fmt in formats for near in fmt.near)
+
+    @cached_property
+    def combined(self) -> Combined:
+        """The rules; compiled when the tag is first seen, as that takes some milliseconds."""
+        return combine(self._formats)
 
 
 class _Origin:
@@ -414,11 +420,11 @@ def _families(formats: Sequence[Format]) -> tuple[_Family, ...]:
     for pattern, header in headers.items():
         sharing = [fmt for fmt in formats if fmt.header.regex.pattern == pattern]
         tags = {tag for fmt in sharing for tag in fmt.tags or {b""}}
-        by_tag = {tag: _writer([f for f in sharing if tag in (f.tags or {b""})]) for tag in tags}
+        writers: dict[tuple[str, ...], _Writer] = {}
+        by_tag = {}
+        for tag in tags:
+            having = [fmt for fmt in sharing if tag in (fmt.tags or {b""})]
+            names = tuple(fmt.name for fmt in having)
+            by_tag[tag] = writers.setdefault(names, _Writer(having))
         families.append(_Family(header, by_tag))
     return tuple(families)
-
-
-def _writer(formats: Sequence[Format]) -> _Writer:
-    near = tuple((near.literal, fmt.name) for fmt in formats for near in fmt.near)
-    return _Writer(combine(formats), strictest([fmt.cut for fmt in formats if fmt.cut]), near)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pbs_watch.pattern.cutting import LOSS
 from pbs_watch.pattern.format import Format
-from pbs_watch.pattern.literals import SHORTEST, together
+from pbs_watch.pattern.rare import SHORTEST, together
 
 _SHORTEST_HEADER = 16
 """Bytes before any message: at least a BSD stamp and a space (``tai64n`` has 25)."""
@@ -84,7 +84,7 @@ def _texts(formats: Sequence[Format]) -> dict[bytes, bytes]:
     it: ``LOGIN, `` in ``LOGIN, user=``, which ``, user=`` finds.
     """
     near = {near.literal for fmt in formats for near in fmt.near}
-    rules = [(rule.body, rule.literals) for fmt in formats for rule in fmt.rules]
+    rules = [(rule.texts, rule.literals) for fmt in formats for rule in fmt.rules]
     found = together(rules, sorted(near))
     texts = {text: b"" for text in found if not any(o in text for o in found if o != text)}
     # What serves some rule is looked at wherever it stands.
