@@ -19,7 +19,7 @@ from pbs_watch.pattern import checks
 from pbs_watch.pattern.expression import bounds, header_regex, message_regex
 from pbs_watch.pattern.fields import HEADER_FIELDS, HEADER_GROUPS, RULE_FIELDS
 from pbs_watch.pattern.format import Cut, CutRule, Example, Format, Join, Kind, Near, Rule
-from pbs_watch.pattern.literals import always, choose
+from pbs_watch.pattern.literals import always, choose, leads
 from pbs_watch.pattern.rare import SHORTEST
 from pbs_watch.pattern.syntax import (
     Choice,
@@ -242,6 +242,7 @@ def _rule(source: Source, statement: RuleStatement, literals: tuple[bytes, ...])
         groups=dict(regex.groupindex),
         literals=literals,
         texts=always(statement.body),
+        leads=leads(statement.body),
         longest=bounds(statement.body)[1],
         line=source.line(statement.at),
         body=statement.body,

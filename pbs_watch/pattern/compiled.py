@@ -13,15 +13,17 @@ import json
 import re
 from typing import Any
 
-from pbs_watch import __version__
 from pbs_watch.log.header import SYSLOG_HEADER, Header
 from pbs_watch.pattern.format import Cut, CutRule, Format, Join, Kind, Near, Rule
 
 
-def dump(text: str, formats: tuple[Format, ...]) -> bytes:
-    """What :func:`load` reads: the formats that a file of this ``text`` holds."""
+def dump(version: str, text: str, formats: tuple[Format, ...]) -> bytes:
+    """What :func:`load` reads: the formats that a file of this ``text`` holds.
+
+    ``version``: of the program, which may change what follows from a text.
+    """
     made = {
-        "version": __version__,
+        "version": version,
         "text": text,
         "formats": [
             {
@@ -39,14 +41,14 @@ def dump(text: str, formats: tuple[Format, ...]) -> bytes:
     return json.dumps(made).encode()
 
 
-def load(data: bytes, path: str, text: str) -> tuple[Format, ...] | None:
+def load(data: bytes, version: str, path: str, text: str) -> tuple[Format, ...] | None:
     """The formats of the file ``path``, without bodies and examples.
 
-    ``None`` where the data was not made of this ``text`` by this version, or is damaged.
+    ``None`` where the data was not made of this ``text`` by this version of the program, or is damaged.
     """
     try:
         made = json.loads(data)
-        if made["version"] != __version__ or made["text"] != text:
+        if made["version"] != version or made["text"] != text:
             return None
         return tuple(_read_format(fmt, path) for fmt in made["formats"])
     except (ValueError, LookupError, TypeError, re.error):
@@ -70,6 +72,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "groups": dict(rule.groups),
         "literals": [*map(_text, rule.literals)],
         "texts": [*map(_text, rule.texts)],
+        "leads": [[*map(_text, lead)] for lead in rule.leads],
         "longest": rule.longest,
         "line": rule.line,
     }
@@ -109,6 +112,7 @@ def _read_rule(rule: dict[str, Any]) -> Rule:
         groups=rule["groups"],
         literals=tuple(map(_bytes, rule["literals"])),
         texts=tuple(map(_bytes, rule["texts"])),
+        leads=tuple(tuple(map(_bytes, lead)) for lead in rule["leads"]),
         longest=rule["longest"],
         line=rule["line"],
     )

@@ -41,7 +41,8 @@ class Rule:
     numbers; the possible fields are ``user``, ``address``, ``port``, ``session`` (a key that joins
     lines) and ``seconds`` (the session's length).  ``literals``: every message of this rule
     contains at least one of them, outside of fields.  ``texts``: what stands in every message of it,
-    outside of fields.  ``longest``: no message of this rule is
+    outside of fields, and ``leads``: for each of them what may stand right before it, as far as
+    that is known (empty: anything).  ``longest``: no message of this rule is
     longer, in bytes.  ``hold``: a login that opens a session which keeps its address allowed.
     ``renew``: an end that starts the window anew.  ``line`` is the rule's line in its file.
     ``body`` is the rule as it was written, for :mod:`pbs_watch.pattern.explain`; empty where the
@@ -55,6 +56,7 @@ class Rule:
     groups: Mapping[str, int]
     literals: tuple[bytes, ...]
     texts: tuple[bytes, ...]
+    leads: tuple[tuple[bytes, ...], ...]
     longest: int
     line: int
     body: Sequence = ()

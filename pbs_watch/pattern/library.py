@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pbs_watch import __version__
 from pbs_watch.errors import PatternError
 from pbs_watch.pattern import compiled
 from pbs_watch.pattern.format import Format
@@ -120,9 +121,10 @@ def load_file(path: Path, *, parsed: bool = False) -> tuple[Format, ...]:
 def _made_before(path: Path, text: str) -> tuple[Format, ...] | None:
     """What was made of a text when the program was built, ``None`` where nothing was."""
     try:
-        return compiled.load((_COMPILED / f"{path.stem}.json").read_bytes(), str(path), text)
+        data = (_COMPILED / f"{path.stem}.json").read_bytes()
     except OSError:
         return None
+    return compiled.load(data, __version__, str(path), text)
 
 
 def write_compiled(folder: Path) -> None:
@@ -130,7 +132,7 @@ def write_compiled(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(shipped().glob("*" + SUFFIX)):
         text = path.read_text(encoding="utf-8")
-        made = compiled.dump(text, load_text(path.name, text))
+        made = compiled.dump(__version__, text, load_text(path.name, text))
         (folder / f"{path.stem}.json").write_bytes(made)
 
 

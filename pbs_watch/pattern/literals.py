@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Listing
 
 from pbs_watch.pattern.rare import SHORTEST, containing, cover, rare
-from pbs_watch.pattern.syntax import Choice, Literal, Sequence
+from pbs_watch.pattern.syntax import Choice, Literal, Maybe, Sequence
 
 _SHORTEST_SHARED = 6
 """Bytes of a literal for which a rule gives up a longer one of its own."""
@@ -37,6 +37,35 @@ def choose(rules: Listing[Sequence], otherwise: tuple[bytes, ...]) -> tuple[tupl
 def always(rule: Sequence) -> tuple[bytes, ...]:
     """The literals that stand in every message of the rule."""
     return tuple(element.value for element in rule if isinstance(element, Literal))
+
+
+def leads(rule: Sequence) -> tuple[tuple[bytes, ...], ...]:
+    """For each of these literals what may stand right before it; empty: anything."""
+    return tuple(
+        tuple(sorted(_endings({b""}, rule[:index])))
+        for index, element in enumerate(rule)
+        if isinstance(element, Literal)
+    )
+
+
+_MOST_ENDINGS = 64
+
+
+def _endings(before: set[bytes], sequence: Sequence) -> set[bytes]:
+    """How what comes before, and then the sequence, may end; empty: in any way."""
+    for element in sequence:
+        match element:
+            case Literal():
+                before = {end + element.value for end in before}
+            case Maybe():
+                before = before | _endings(before, element.body)
+            case Choice():
+                before = set().union(*(_endings(before, one) for one in element.alternatives))
+            case _:
+                before = {b""}
+        if len(before) > _MOST_ENDINGS:
+            before = {b""}
+    return before
 
 
 def _own(rule: Sequence, *, common: bool = False) -> tuple[bytes, ...]:

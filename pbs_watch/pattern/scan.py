@@ -160,7 +160,9 @@ class Scanner:
             # The clock's first stamp, and so its year, is that of the very first line.
             self._begun = True
             self.date_of(block, start, end, now)
-        going = _Pass(block, end, cuts, now, base, self._search.hits(block, start, end))
+        # After a gap whoever is heard of for the first time is under doubt, whatever he says.
+        hits = self._search.hits(block, start, end, whole=cuts.gapped)
+        going = _Pass(block, end, cuts, now, base, hits)
         at = start
         while at < end:
             # A cut ends the quick way, the end of all doubt the careful one.
