@@ -38,7 +38,8 @@ def chain_of(config: Config, year: int | None = None) -> Chain:
 def formats_of(config: Config, *, parsed: bool = False) -> tuple[Format, ...]:
     """The formats that are looked for, which ``windows`` may name.
 
-    ``parsed``: with all that their files say (:func:`pbs_watch.pattern.library.load`).  Raises :class:`PatternError` and :class:`ConfigError`.
+    ``parsed``: with all that their files say (:func:`pbs_watch.pattern.library.load`).
+    Raises :class:`PatternError` and :class:`ConfigError`.
     """
     from pbs_watch.pattern import library  # noqa: PLC0415 - as for chain_of()
 

@@ -229,8 +229,8 @@ class Changes:
         for key, grant in logins:
             self.login(key[: key.index(b"\0")], _tuple(Grant, grant))
         for address, session, hold in sessions:
-            key = _tuple(SessionKey, session)
-            self.session(address, key, None if hold is None else _tuple(Hold, hold))
+            name = _tuple(SessionKey, session)
+            self.session(address, name, None if hold is None else _tuple(Hold, hold))
         self.append(rest)
 
     def append(self, later: Changes) -> None:

@@ -1,8 +1,8 @@
 """What was compiled of a pattern file, as JSON and back: all that the scanner needs.
 
 It saves parsing the file and running its examples (:mod:`pbs_watch.pattern.library` says when).
-JSON, since reading it can do nothing but give values: text, numbers, regular expressions as text.
-What only ``match`` and ``check`` show, the rules as they were written and the examples, is left out.
+JSON, since reading it can do nothing but give values: text, numbers, regular expressions.  What
+only ``match`` and ``check`` show, the rules as they were written and the examples, is left out.
 
 Pure: bytes in, values out.
 """
@@ -44,7 +44,8 @@ def dump(version: str, text: str, formats: tuple[Format, ...]) -> bytes:
 def load(data: bytes, version: str, path: str, text: str) -> tuple[Format, ...] | None:
     """The formats of the file ``path``, without bodies and examples.
 
-    ``None`` where the data was not made of this ``text`` by this version of the program, or is damaged.
+    ``None`` where the data was not made of this ``text`` by this version of the program, or is
+    damaged.
     """
     try:
         made = json.loads(data)

@@ -37,14 +37,14 @@ class Kind(Enum):
 class Rule:
     """One kind of line.
 
-    ``pattern``, as ``regex``, matches the whole message.  ``groups`` maps the fields the rule captures to group
-    numbers; the possible fields are ``user``, ``address``, ``port``, ``session`` (a key that joins
-    lines) and ``seconds`` (the session's length).  ``literals``: every message of this rule
-    contains at least one of them, outside of fields.  ``texts``: what stands in every message of it,
-    outside of fields, and ``leads``: for each of them what may stand right before it, as far as
-    that is known (empty: anything).  ``longest``: no message of this rule is
-    longer, in bytes.  ``hold``: a login that opens a session which keeps its address allowed.
-    ``renew``: an end that starts the window anew.  ``line`` is the rule's line in its file.
+    ``pattern``, as ``regex``, matches the whole message.  ``groups`` maps the fields the rule
+    captures to group numbers; the possible fields are ``user``, ``address``, ``port``, ``session``
+    (a key that joins lines) and ``seconds`` (the session's length).  ``literals``: every message of
+    this rule contains at least one of them, outside of fields.  ``texts``: what stands in every
+    message of it, outside of fields, and ``leads``: for each of them what may stand right before
+    it, as far as that is known (empty: anything).  ``longest``: no message of this rule is longer,
+    in bytes.  ``hold``: a login that opens a session which keeps its address allowed.  ``renew``:
+    an end that starts the window anew.  ``line`` is the rule's line in its file.
     ``body`` is the rule as it was written, for :mod:`pbs_watch.pattern.explain`; empty where the
     file was not parsed.
     """

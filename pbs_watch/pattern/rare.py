@@ -1,8 +1,8 @@
 """Texts that are worth a search, and those that serve several rules at once.
 
 The scanner searches a block for texts and reads the lines around the hits; so the fewer and the
-rarer they are, the faster its scan.  A text that stands in ordinary lines of a mail log is found too
-often.
+rarer they are, the faster its scan.  A text that stands in ordinary lines of a mail log is found
+too often.
 
 Pure, and apart from :mod:`pbs_watch.pattern.literals` since a rule that was compiled before needs
 no syntax tree.

@@ -32,7 +32,7 @@ from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.header import Header
 from pbs_watch.pattern.combine import Combined, Reading, combine
 from pbs_watch.pattern.cutting import COLLECTORS, is_cut, is_loss, looks_like_login, strictest
-from pbs_watch.pattern.format import Cut, Format
+from pbs_watch.pattern.format import Format
 from pbs_watch.pattern.parts import cancelled, gap, is_true, part_of
 from pbs_watch.pattern.search import Search, count_lines
 

@@ -55,9 +55,9 @@ class Search:
 
     def _long_lines(self, block: bytes, start: int, end: int) -> Iterator[int]:
         """Where lines of ``long`` bytes or more begin."""
-        while (start := self._short_lines(block, start, end).end()) < end:
-            yield start
-            start = block.find(b"\n", start, end) + 1 or end
+        while (short := self._short_lines(block, start, end)) and short.end() < end:
+            yield short.end()
+            start = block.find(b"\n", short.end(), end) + 1 or end
 
     def tagged(self, block: bytes, start: int, end: int) -> int:
         """Start of the first line that may be a message of one of the tags; ``end``: none is."""

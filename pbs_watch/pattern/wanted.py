@@ -4,9 +4,9 @@ A search takes its time for the bytes it goes over, about as long as ``grep`` do
 share a rare letter are searched for together, by that letter.  A hit costs as much as going over a
 thousand bytes; so a text may come with a condition.
 
-*Whole* lines with a start that may be cut (``LOGIN FAILED, user=x, ip=[...], port=[...]``) say
-nothing, and who guesses passwords fills the log with them: they are no hits.  That must hide neither
-a cut (promise 2) nor anything else (promise 1):
+*Whole* lines with a start that may be cut (``LOGIN FAILED, user=x, ip=[...]``) say nothing, and who
+guesses passwords fills the log with them: they are no hits.  That must hide neither a cut (promise
+2) nor anything else (promise 1):
 
 * A cut begins with its start.  Behind ``: `` the message begins, or the start is not at its
   beginning and makes no cut; what rsyslog has wrapped, whose end is another one, has it behind a

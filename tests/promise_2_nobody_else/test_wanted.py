@@ -25,9 +25,11 @@ BEHIND_TEXT = load_text(
     """format f
     tag pop3d
     login "AUTH " text ", user=" user ", ip=[" address "], port=[1]"
-    example login "Nov 22 08:44:00 mail pop3d: AUTH x, user=bob, ip=[198.18.0.1], port=[1]" user bob
-    login "LOGIN FAILED, " [ "NOT, " ] "user=" user ", ip=[" address "], port=[2]"
-    example login "Nov 22 08:44:00 mail pop3d: LOGIN FAILED, user=bob, ip=[198.18.0.1], port=[2]" user bob
+    example login "Nov 22 08:44:00 mail pop3d: AUTH x, user=bob, ip=[198.18.0.1], port=[1]"
+            user bob
+    login "LOGIN FAILED, " "user=" user ", ip=[" address "], port=[2]"
+    example login "Nov 22 08:44:00 mail pop3d: LOGIN FAILED, user=bob, ip=[198.18.0.1], port=[2]"
+            user bob
 """,
 )
 """Logins that look like failed ones: here whole lines of failed logins may say something."""
