@@ -12,8 +12,8 @@ guesses passwords fills the log with them: they are no hits.  That must hide nei
   beginning and makes no cut; what rsyslog has wrapped, whose end is another one, has it behind a
   bracket (``message repeated 3 times: [ LOGIN FAILED, ...]``).
 * All formats agree on the tail of a whole line, and no other start begins as this one does.
-* A text of rules (``, user=``) is passed over in such a line only where it is part of the start, and
-  if each rule that it serves has something else before it (``LOGIN, user=``).
+* A text of rules (``, user=``) is passed over in such a line only where it is part of the start,
+  and if each rule that it serves has something else before it (``LOGIN, user=``).
 
 Pure.
 """
