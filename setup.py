@@ -1,8 +1,10 @@
-"""What setup.cfg cannot say: the man pages and completions are made when something is built.
+"""What setup.cfg cannot say: man pages, completions and compiled patterns are made by a build.
 
 Man pages come from ``docs/man`` by docutils, completions from the parser of the command line by
 shtab.  They are made where data files are installed, which every way of building passes: wheel,
-``pip install``, Debian's pybuild, rpmbuild.  All goes below ``PREFIX/share``.
+``pip install``, Debian's pybuild, rpmbuild.  All goes below ``PREFIX/share``.  What was compiled of
+the shipped patterns (``pbs_watch/pattern/compiled.py``) is installed with the modules; an editable
+installation has none.
 
 ``python3 setup.py pages --folder DIR`` makes the man pages alone.
 """
@@ -19,6 +21,7 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))  # a build with PEP 517 does not look here
 
 from pbs_watch import __version__, cli  # noqa: E402
+from pbs_watch.pattern import library  # noqa: E402
 
 SHARED = {
     "share/pbs-watch": ["packaging/pbs-watch.toml"],
@@ -96,6 +99,15 @@ class Pages(Command):
             print(page)
 
 
+class BuildModules(Distribution().get_command_class("build_py")):  # type: ignore[misc]
+    """Copies the modules, and puts what was compiled of the patterns beside them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            library.write_compiled(Path(self.build_lib) / "pbs_watch" / "pattern" / "compiled")
+
+
 class InstallData(Distribution().get_command_class("install_data")):  # type: ignore[misc]
     """Installs what is shared, and makes what is not kept in the repository."""
 
@@ -114,5 +126,5 @@ class InstallData(Distribution().get_command_class("install_data")):  # type: ig
 # A list that is not empty makes distutils run the command above.
 setup(
     data_files=[("share/pbs-watch", ["packaging/pbs-watch.toml"])],
-    cmdclass={"install_data": InstallData, "pages": Pages},
+    cmdclass={"build_py": BuildModules, "install_data": InstallData, "pages": Pages},
 )

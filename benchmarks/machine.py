@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
-from benchmarks.servers import PROGRAM
 from pbs_watch import __version__
 
 PACKAGES = {
@@ -67,18 +68,11 @@ def this(home: Path) -> Machine:
         _disk(home),
         {
             "pbs-watch": __version__,
-            **_ours(),
+            "Python": f"{platform.python_version()} ({sys.base_prefix}/bin)",
+            "lmdb": metadata.version("lmdb"),
             **{package: _version(package) for package in PACKAGES.values()},
         },
     )
-
-
-def _ours() -> dict[str, str]:
-    """What pbs-watch runs with: the interpreter, and the library that the map needs."""
-    tell = "import lmdb, platform; print(platform.python_version(), lmdb.__version__)"
-    done = subprocess.run([PROGRAM[0], "-c", tell], capture_output=True, text=True, check=True)
-    python, library = done.stdout.split()
-    return {f"Python ({PROGRAM[0]})": python, "lmdb": library}
 
 
 def _processor() -> str:

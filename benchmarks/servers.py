@@ -20,24 +20,8 @@ from benchmarks.measure import ROOT, BenchmarkError, environment, until
 from pbs_watch.grants.changes import Changes, grant
 from pbs_watch.grants.store import Map
 
-_DEBIANS = Path("/usr/bin/python3")
-"""The Python that runs what Debian's package installs."""
-
-
-def _python() -> str:
-    """Debian's Python where it has the libraries, as those compared with are Debian's as well.
-
-    One that was compiled by hand may take a quarter longer: Debian's is optimized by profiles.
-    """
-    wanted = "import sys, lmdb, pyparsing, watchdog; sys.exit(sys.version_info < (3, 11))"
-    try:
-        subprocess.run([_DEBIANS, "-c", wanted], check=True, stderr=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError):
-        return sys.executable
-    return str(_DEBIANS)
-
-
-PROGRAM = (_python(), "-m", "pbs_watch")
+PROGRAM = (sys.executable, "-P", "-m", "pbs_watch")
+"""As it is installed (``-P``), not as it lies in this folder: an operator has it so."""
 
 KEYS = 65_536
 """Keys that are found, 198.18.0.0/16; load.c asks for as many others."""

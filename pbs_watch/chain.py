@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.events import Event, NearMiss, Scanned
@@ -168,11 +168,12 @@ class Chain:
         ``place``: the source and the file of the lines.
         """
         joins = self.joins if joins is None else joins
-        events, suspects = joins.take(scanned.events, into, now or 0.0)
-        suspects += scanned.suspects
+        events, suspects = cast("list[Event]", scanned.events), scanned.suspects
+        if self.scanner.joins:
+            events, joined = joins.take(scanned.events, into, now or 0.0)
+            suspects = joined + suspects
         if self.policy.fold:
-            events = [*map(self.policy.folded, events)]
-            suspects = [*map(self.policy.folded, suspects)]
+            events, suspects = self.policy.folded(events), self.policy.folded(suspects)
         judged = judge(
             events,
             self.policy,

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import cast
 
 from pbs_watch.chain import Chain, Counts
-from pbs_watch.grants.changes import Changes
+from pbs_watch.grants.changes import Changes, Packed
 from pbs_watch.grants.environment import Mode
 from pbs_watch.grants.events import Scanned
 from pbs_watch.grants.joins import Joins
@@ -203,10 +203,10 @@ def _in_parts(going: _Replay, path: str, parts: int, progress: Callable[[int], N
 
         def work(part: int, put: Callable[[object], None]) -> None:
             """In a process of its own."""
-            other = going.apart(put)
+            other = going.apart(lambda changes: put(changes.packed()))
             other.in_order(lines(part), bounds[part])
-            put(other.changes)
-            put((other.chain.counts, other.size, other.cuts.dump()))
+            put(other.changes.packed())
+            put(_Rest(other.chain.counts, other.size, other.cuts.dump()))
 
         with working(range(1, len(bounds) - 1), work, lambda: progress(read.total)) as made:
             for part, begin in enumerate(bounds[:-1]):
@@ -220,6 +220,15 @@ def _in_parts(going: _Replay, path: str, parts: int, progress: Callable[[int], N
             going.cuts.gap()
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What a process tells of its part, after the changes."""
+
+    counts: Counts
+    size: int
+    doubts: dict[str, object]
+
+
 def _told(pieces: Iterator[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
     for data in pieces:
         yield data
@@ -229,14 +238,13 @@ def _told(pieces: Iterator[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
 def _join(going: _Replay, results: Iterator[object]) -> None:
     """Add what was made of the next part of the file."""
     for made in results:
-        if isinstance(made, Changes):
-            going.changes.append(made)
-            going.store_if_many()
+        if isinstance(made, _Rest):
+            going.chain.counts.add(made.counts)
+            going.size += made.size
+            going.cuts.load(made.doubts)
         else:
-            counts, size, doubts = cast("tuple[Counts, int, dict[str, object]]", made)
-            going.chain.counts.add(counts)
-            going.size += size
-            going.cuts.load(doubts)
+            going.changes.append_packed(cast("Packed", made))
+            going.store_if_many()
 
 
 def _blocks(pieces: Iterable[bytes], cuts: Cuts, at: int) -> Iterator[Block]:

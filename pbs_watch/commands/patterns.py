@@ -31,7 +31,7 @@ def match(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     if arguments.line != "-" and survey.is_log(arguments.line):
         return survey.run(arguments.line, config)
-    formats = library.load(config.patterns, config.patterns_dir)
+    formats = library.load(config.patterns, config.patterns_dir, parsed=True)
     lines: Iterable[bytes] = (os.fsencode(arguments.line),)
     if arguments.line == "-":
         lines = sys.stdin.buffer
@@ -70,7 +70,8 @@ def check(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     path = arguments.config or DEFAULT_PATH
     print(f"{path}: settings: fine" if path.exists() else f"{path}: absent, the defaults hold")
-    formats = formats_of(config)
+    # Whatever was made of them when the program was built: this runs the examples.
+    formats = formats_of(config, parsed=True)
     Scanner(formats, Clock(config.zone))
     for fmt in formats:
         rules, examples = counted(len(fmt.rules), "rule"), counted(len(fmt.examples), "example")

@@ -35,14 +35,15 @@ def chain_of(config: Config, year: int | None = None) -> Chain:
     return Chain(Scanner(formats, Clock(config.zone, year)), config.policy())
 
 
-def formats_of(config: Config) -> tuple[Format, ...]:
+def formats_of(config: Config, *, parsed: bool = False) -> tuple[Format, ...]:
     """The formats that are looked for, which ``windows`` may name.
 
+    ``parsed``: with all that their files say (:func:`pbs_watch.pattern.library.load`).
     Raises :class:`PatternError` and :class:`ConfigError`.
     """
     from pbs_watch.pattern import library  # noqa: PLC0415 - as for chain_of()
 
-    formats = tuple(library.load(config.patterns, config.patterns_dir))
+    formats = library.load(config.patterns, config.patterns_dir, parsed=parsed)
     names = [fmt.name for fmt in formats]
     for name in config.windows:
         if not name.startswith("@") and name not in names:

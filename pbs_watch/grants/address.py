@@ -31,17 +31,18 @@ _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(_OCTET + rb"(?:\." + _OCTET + rb"){3}").fullmatch
 
 
+@lru_cache(maxsize=65536)
 def literal(text: bytes) -> bytes | None:
     """The canonical form of an IPv4 or IPv6 literal, ``None`` for anything else.
 
     No zone ids, no brackets, no shorthand such as ``127.1``.
     """
+    # Remembered, as who logs in once does so again.
     if b":" in text:
         return _ipv6(text)
     return text if _IPV4(text) else None  # there is only one spelling
 
 
-@lru_cache(maxsize=65536)
 def _ipv6(text: bytes) -> bytes | None:
     if len(text) > LONGEST or not text.isascii() or b"\0" in text:
         return None

@@ -117,6 +117,14 @@ class Refusal(NamedTuple):
         return later._replace(first=self.first, times=self.times + later.times)
 
 
+Packed = tuple[
+    list[tuple[bytes, tuple[object, ...]]],
+    list[tuple[bytes, tuple[bytes, ...], tuple[float, ...] | None]],
+    "Changes",
+]
+"""Logins by their keys, sessions by address, and the rest of some :class:`Changes`."""
+
+
 class Crowd:
     """Who logged in from where: the pairs of some logins, both ways."""
 
@@ -204,6 +212,35 @@ class Changes:
             self.refusals[key] = old.joined(refusal)
         elif len(self.refusals) < (_REFUSALS // 2 if key.reason == "suspect" else _REFUSALS):
             self.refusals[key] = refusal
+
+    def packed(self) -> Packed:
+        """These changes for another process: plain values, which are written four times as fast."""
+        logins = [(key, tuple(grant)) for key, grant in self.logins.items()]
+        sessions = [
+            (address, tuple(key), hold and tuple(hold))
+            for address, sessions in self.sessions.items()
+            for key, hold in sessions.items()
+        ]
+        # What is rare goes as it is.
+        rest = Changes(
+            orders=self.orders,
+            refusals=self.refusals,
+            sources=self.sources,
+            names=self.names,
+            told=self.told,
+            joins=self.joins,
+        )
+        return logins, sessions, rest
+
+    def append_packed(self, packed: Packed) -> None:
+        """Take in changes that were made after these, in another process."""
+        logins, sessions, rest = packed
+        for key, grant in logins:
+            self.login(key[: key.index(b"\0")], _tuple(Grant, grant))
+        for address, session, hold in sessions:
+            name = _tuple(SessionKey, session)
+            self.session(address, name, None if hold is None else _tuple(Hold, hold))
+        self.append(rest)
 
     def append(self, later: Changes) -> None:
         """Take in changes that were made after these."""

@@ -191,13 +191,14 @@ def _close(event: End, court: _Court) -> None:
 
 def _end(event: End, now: float, court: _Court) -> str:
     policy = court.policy
-    time = min(event.time, now)
-    if (event.seconds or 0) > MEMORY:
+    logged, _, address, user, _, service, _, _, _, _, seconds, offset = event
+    lasted = seconds or 0
+    if lasted > MEMORY:
         return "stale"
-    began = time - (event.seconds or 0)
     expires = policy.until(event, now)
     if expires > now and expires > court.horizon:
-        address = policy.granted(event.address)
-        place = (*court.place, event.offset)
-        court.into.login(address, grant(expires, began, event.user, event.service, place))
+        if policy.prefix != IPV6_BITS:
+            address = policy.granted(address)
+        began = min(logged, now) - lasted
+        court.into.login(address, grant(expires, began, user, service, (*court.place, offset)))
     return "ends"

@@ -5,7 +5,7 @@ Pure.  The settings stand in ``pbs-watch.toml``; :mod:`pbs_watch.config` reads t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,10 +56,13 @@ class Policy:
                 return window
         return self.windows.get(event.format, self.window)
 
-    def folded(self, event: Event) -> Event:
-        """The event, of the user by the one name that he has where case does not matter."""
-        user = event.user.lower()
-        return event if user == event.user else event._replace(user=user)
+    @staticmethod
+    def folded(events: Iterable[Event]) -> list[Event]:
+        """The events, of the users by the one name that each has where case does not matter."""
+        return [
+            event if (user := event.user.lower()) == event.user else event._replace(user=user)
+            for event in events
+        ]
 
     def until(self, event: Event, now: float) -> float:
         """When the window ends that ``event`` grants at ``now``; 0.0: it grants none."""
@@ -69,7 +72,7 @@ class Policy:
             if event.seconds is None:
                 return 0.0
             time -= event.seconds
-        return time + self.window_of(event)
+        return time + (self.window_of(event) if self.windows else self.window)
 
     @property
     def remembers(self) -> bool:

@@ -24,7 +24,8 @@ _JOINED = (*_END, "session")
 class Reading:
     """A rule as part of a combined expression.
 
-    ``format``: the name of its format.  ``login``: whether it is a login or an end.  ``held``:
+    ``format``: the name of its format.  ``login``: whether it is a login or an end.  ``flag``: its
+    ``hold``, or of an end its ``renew``.  ``held``:
     whether its format has sessions that hold their address.  ``join``: how its format joins lines,
     and ``kept``: whether an end of it takes from a login what it lacks.  ``fields``: the group
     numbers of user, address, port and, of an end, seconds, and where lines are joined of all these
@@ -34,6 +35,7 @@ class Reading:
     rule: Rule
     format: str
     login: bool
+    flag: bool
     held: bool
     join: Join | None
     kept: bool
@@ -58,15 +60,16 @@ def combine(formats: Sequence[Format]) -> Combined:
     alternatives = []
     for fmt in formats:
         for rule in fmt.rules:
-            pattern, groups = _NAME.subn(b"(", rule.regex.pattern)
+            pattern, groups = _NAME.subn(b"(", rule.pattern)
             base, mark = count, count + groups + 1
             login = rule.kind is Kind.LOGIN
             names = _JOINED if fmt.join else _LOGIN if login else _END
             fields = tuple(
                 base + rule.groups[name] if name in rule.groups else mark for name in names
             )
+            flag = rule.hold if login else rule.renew
             readings[mark] = Reading(
-                rule, fmt.name, login, fmt.holds, fmt.join, fmt.ends_lack, fields
+                rule, fmt.name, login, flag, fmt.holds, fmt.join, fmt.ends_lack, fields
             )
             alternatives.append(pattern + b"()")
             count = mark

@@ -19,7 +19,8 @@ from pbs_watch.pattern import checks
 from pbs_watch.pattern.expression import bounds, header_regex, message_regex
 from pbs_watch.pattern.fields import HEADER_FIELDS, HEADER_GROUPS, RULE_FIELDS
 from pbs_watch.pattern.format import Cut, CutRule, Example, Format, Join, Kind, Near, Rule
-from pbs_watch.pattern.literals import SHORTEST, choose
+from pbs_watch.pattern.literals import always, choose, leads
+from pbs_watch.pattern.rare import SHORTEST
 from pbs_watch.pattern.syntax import (
     Choice,
     CutLengthStatement,
@@ -237,9 +238,11 @@ def _rule(source: Source, statement: RuleStatement, literals: tuple[bytes, ...])
         kind=Kind(statement.kind),
         hold=statement.flag == "hold",
         renew=statement.flag != "norenew",
-        regex=regex,
+        pattern=regex.pattern,
         groups=dict(regex.groupindex),
         literals=literals,
+        texts=always(statement.body),
+        leads=leads(statement.body),
         longest=bounds(statement.body)[1],
         line=source.line(statement.at),
         body=statement.body,

@@ -1,6 +1,7 @@
 r"""What a pattern file says, compiled: values that the scanner works with.
 
-Produced by :mod:`pbs_watch.pattern.compile`, read by :mod:`pbs_watch.pattern.scan`.  All regular
+Produced by :mod:`pbs_watch.pattern.compile`, or read from what that made before
+(:mod:`pbs_watch.pattern.compiled`); used by :mod:`pbs_watch.pattern.scan`.  All regular
 expressions work on bytes, are used as ``regex.match(buffer, message_start, message_end)`` and end
 in ``\Z``, which then means the end of the message; matching takes linear time.
 """
@@ -11,9 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from pbs_watch.log.header import Header
-from pbs_watch.pattern.syntax import Sequence
+
+if TYPE_CHECKING:
+    from pbs_watch.pattern.syntax import Sequence
 
 
 class Kind(Enum):
@@ -33,24 +37,34 @@ class Kind(Enum):
 class Rule:
     """One kind of line.
 
-    ``regex`` matches the whole message.  ``groups`` maps the fields the rule captures to group
-    numbers; the possible fields are ``user``, ``address``, ``port``, ``session`` (a key that joins
-    lines) and ``seconds`` (the session's length).  ``literals``: every message of this rule
-    contains at least one of them, outside of fields.  ``longest``: no message of this rule is
-    longer, in bytes.  ``hold``: a login that opens a session which keeps its address allowed.
-    ``renew``: an end that starts the window anew.  ``line`` is the rule's line in its file.
-    ``body`` is the rule as it was written, for :mod:`pbs_watch.pattern.explain`.
+    ``pattern``, as ``regex``, matches the whole message.  ``groups`` maps the fields the rule
+    captures to group numbers; the possible fields are ``user``, ``address``, ``port``, ``session``
+    (a key that joins lines) and ``seconds`` (the session's length).  ``literals``: every message of
+    this rule contains at least one of them, outside of fields.  ``texts``: what stands in every
+    message of it, outside of fields, and ``leads``: for each of them what may stand right before
+    it, as far as that is known (empty: anything).  ``longest``: no message of this rule is longer,
+    in bytes.  ``hold``: a login that opens a session which keeps its address allowed.  ``renew``:
+    an end that starts the window anew.  ``line`` is the rule's line in its file.
+    ``body`` is the rule as it was written, for :mod:`pbs_watch.pattern.explain`; empty where the
+    file was not parsed.
     """
 
     kind: Kind
     hold: bool
     renew: bool
-    regex: re.Pattern[bytes]
+    pattern: bytes
     groups: Mapping[str, int]
     literals: tuple[bytes, ...]
+    texts: tuple[bytes, ...]
+    leads: tuple[tuple[bytes, ...], ...]
     longest: int
     line: int
     body: Sequence = ()
+
+    @property
+    def regex(self) -> re.Pattern[bytes]:
+        """``pattern`` compiled, which the scanner does for all rules of a tag at once."""
+        return re.compile(self.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +127,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One mail server's lines.  ``tags`` is empty where the header carries no tag."""
+    """One mail server's lines.
+
+    ``tags`` is empty where the header carries no tag, ``examples`` where the file was not parsed.
+    """
 
     name: str
     path: str

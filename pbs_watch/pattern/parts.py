@@ -69,7 +69,7 @@ def part_of(
         service=tag,
         format=reading.format,
         host=host,
-        flag=reading.rule.hold if reading.login else reading.rule.renew,
+        flag=reading.flag,
         held=reading.held,
         within=join.seconds,
         kept=reading.kept,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from pbs_watch.grants.address import literal
@@ -31,7 +32,7 @@ from pbs_watch.log.cuts import Cuts
 from pbs_watch.log.header import Header
 from pbs_watch.pattern.combine import Combined, Reading, combine
 from pbs_watch.pattern.cutting import COLLECTORS, is_cut, is_loss, looks_like_login, strictest
-from pbs_watch.pattern.format import Cut, Format
+from pbs_watch.pattern.format import Format
 from pbs_watch.pattern.parts import cancelled, gap, is_true, part_of
 from pbs_watch.pattern.search import Search, count_lines
 
@@ -54,13 +55,18 @@ _ORIGINS = 4096
 """Origins remembered; a tag with a pid makes one for each process."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Writer:
-    """What the messages of a tag may be."""
+    """What the messages of a tag may be, by the formats that have the tag."""
 
-    combined: Combined
-    cut: Cut | None
-    near: tuple[tuple[bytes, str], ...]
+    def __init__(self, formats: Sequence[Format]) -> None:
+        self._formats = formats
+        self.cut = strictest([fmt.cut for fmt in formats if fmt.cut])
+        self.near = tuple((near.literal, fmt.name) for fmt in formats for near in fmt.near)
+
+    @cached_property
+    def combined(self) -> Combined:
+        """The rules; compiled when the tag is first seen, as that takes some milliseconds."""
+        return combine(self._formats)
 
 
 class _Origin:
@@ -154,7 +160,9 @@ class Scanner:
             # The clock's first stamp, and so its year, is that of the very first line.
             self._begun = True
             self.date_of(block, start, end, now)
-        going = _Pass(block, end, cuts, now, base, self._search.hits(block, start, end))
+        # After a gap whoever is heard of for the first time is under doubt, whatever he says.
+        hits = self._search.hits(block, start, end, whole=cuts.gapped)
+        going = _Pass(block, end, cuts, now, base, hits)
         at = start
         while at < end:
             # A cut ends the quick way, the end of all doubt the careful one.
@@ -380,16 +388,22 @@ def _event(
     offset: int,
 ) -> Event | None:
     """What a message says; one without a true address says nothing."""
-    user, written, port, *rest = found.group(*reading.fields)
-    address = literal(written)
-    if address is None:
-        return None
-    by = (*stamp, address, user, port or b"", origin.tag, reading.format, origin.host)
-    # Built as plain tuples: a named tuple's own constructor takes twice as long.
+    # Built as plain tuples, and at once: a named tuple's own constructor takes twice as long.
+    tag, name, host, flag = origin.tag, reading.format, origin.host, reading.flag
+    time, ahead = stamp
     if reading.login:
-        return _tuple(Login, (*by, reading.rule.hold, offset))
-    lasted = int(rest[0]) if rest[0] else None
-    return _tuple(End, (*by, reading.rule.renew, reading.held, lasted, offset))
+        user, written, port = found.group(*reading.fields)
+        if (address := literal(written)) is None:
+            return None
+        return _tuple(
+            Login, (time, ahead, address, user, port or b"", tag, name, host, flag, offset)
+        )
+    user, written, port, lasted = found.group(*reading.fields)
+    if (address := literal(written)) is None:
+        return None
+    seconds = int(lasted) if lasted else None
+    by = (time, ahead, address, user, port or b"", tag, name, host)
+    return _tuple(End, (*by, flag, reading.held, seconds, offset))
 
 
 def _doubt(block: bytes, line: _Line, cuts: Cuts) -> tuple[bool, bool]:
@@ -414,11 +428,11 @@ def _families(formats: Sequence[Format]) -> tuple[_Family, ...]:
     for pattern, header in headers.items():
         sharing = [fmt for fmt in formats if fmt.header.regex.pattern == pattern]
         tags = {tag for fmt in sharing for tag in fmt.tags or {b""}}
-        by_tag = {tag: _writer([f for f in sharing if tag in (f.tags or {b""})]) for tag in tags}
+        writers: dict[tuple[str, ...], _Writer] = {}
+        by_tag = {}
+        for tag in tags:
+            having = [fmt for fmt in sharing if tag in (fmt.tags or {b""})]
+            names = tuple(fmt.name for fmt in having)
+            by_tag[tag] = writers.setdefault(names, _Writer(having))
         families.append(_Family(header, by_tag))
     return tuple(families)
-
-
-def _writer(formats: Sequence[Format]) -> _Writer:
-    near = tuple((near.literal, fmt.name) for fmt in formats for near in fmt.near)
-    return _Writer(combine(formats), strictest([fmt.cut for fmt in formats if fmt.cut]), near)

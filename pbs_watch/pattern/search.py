@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 
 from pbs_watch.pattern.cutting import LOSS
 from pbs_watch.pattern.format import Format
-from pbs_watch.pattern.literals import SHORTEST, together
+from pbs_watch.pattern.wanted import expressions
 
 _SHORTEST_HEADER = 16
 """Bytes before any message: at least a BSD stamp and a space (``tai64n`` has 25)."""
+
+_LOSS = re.compile(rb"ges (?<=%b)" % re.escape(LOSS))
+"""Begins with its rarest letter: the others are in most words."""
 
 
 class Search:
@@ -24,23 +28,36 @@ class Search:
     """
 
     def __init__(self, formats: Sequence[Format], tags: Collection[bytes]) -> None:
-        self._texts = [re.compile(text) for text in _expressions(formats)]
+        self._formats = formats
+        self._texts = [re.compile(text) for text in expressions(formats, whole=False)]
         self._tags = _tag_search(tags, syslog=all(f.header.name == "syslog" for f in formats))
         lengths = [fmt.cut.length for fmt in formats if fmt.cut and fmt.cut.length]
         self.long = min(lengths) + _SHORTEST_HEADER if lengths else 0
+        # As many short lines as there are: from newline to newline, the farthest that may be next.
+        self._short_lines = re.compile(rb"(?s:(?:.{0,%d}\n)*)" % max(self.long - 1, 0)).match
 
-    def hits(self, block: bytes, start: int, end: int) -> list[int]:
-        """Offsets in the lines that may matter, sorted; a line may be hit more than once."""
-        hits = [found.start() for text in self._texts for found in text.finditer(block, start, end)]
-        # find() is quicker than an expression where the first byte is everywhere.
-        hit = block.find(LOSS, start, end)
-        while hit >= 0:
-            hits.append(hit)
-            hit = block.find(LOSS, hit + len(LOSS), end)
+    @cached_property
+    def _all_texts(self) -> list[re.Pattern[bytes]]:
+        return [re.compile(text) for text in expressions(self._formats, whole=True)]
+
+    def hits(self, block: bytes, start: int, end: int, *, whole: bool = False) -> list[int]:
+        """Offsets in the lines that may matter, sorted; a line may be hit more than once.
+
+        ``whole``: whole lines that might have been cut matter too (:mod:`.wanted`).
+        """
+        texts = self._all_texts if whole else self._texts
+        hits = [found.start() for text in texts for found in text.finditer(block, start, end)]
+        hits += [found.start() for found in _LOSS.finditer(block, start, end)]
         if self.long:
-            hits += _long_lines(block, start, end, self.long)
+            hits += self._long_lines(block, start, end)
         hits.sort()
         return hits
+
+    def _long_lines(self, block: bytes, start: int, end: int) -> Iterator[int]:
+        """Where lines of ``long`` bytes or more begin."""
+        while (short := self._short_lines(block, start, end)) and short.end() < end:
+            yield short.end()
+            start = block.find(b"\n", short.end(), end) + 1 or end
 
     def tagged(self, block: bytes, start: int, end: int) -> int:
         """Start of the first line that may be a message of one of the tags; ``end``: none is."""
@@ -55,66 +72,6 @@ def count_lines(block: bytes, start: int, end: int) -> int:
     """
     outside = block.count(b"\n", 0, start) + block.count(b"\n", end)
     return len(block) - len(block.replace(b"\n", b"")) - outside
-
-
-def _expressions(formats: Sequence[Format]) -> list[bytes]:
-    """Regular expressions for all the texts to search for, each for those that begin alike.
-
-    A search takes its time for the bytes it goes over: two texts in one cost half as much as one
-    by one, if the expression begins with what both begin with.
-    """
-    alike: dict[bytes, list[tuple[bytes, bytes]]] = {}
-    for text, condition in sorted(_texts(formats).items()):
-        alike.setdefault(text[:SHORTEST], []).append((text, condition))
-    expressions = []
-    for texts in alike.values():
-        # Sorted, so what the first and the last have in common all have.
-        first, last = texts[0][0], texts[-1][0]
-        pairs = enumerate(zip(first, last, strict=False))
-        same = next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))
-        rests = [re.escape(text[same:]) + condition for text, condition in texts]
-        expressions.append(re.escape(first[:same]) + b"(?:%b)" % b"|".join(rests))
-    return expressions
-
-
-def _texts(formats: Sequence[Format]) -> dict[bytes, bytes]:
-    """What to search for, and the condition that must hold after it, as a regular expression.
-
-    A text that contains another adds nothing.  A near literal is no hit where a rule's follows in
-    it: ``LOGIN, `` in ``LOGIN, user=``, which ``, user=`` finds.
-    """
-    near = {near.literal for fmt in formats for near in fmt.near}
-    rules = [(rule.body, rule.literals) for fmt in formats for rule in fmt.rules]
-    found = together(rules, sorted(near))
-    texts = {text: b"" for text in found if not any(o in text for o in found if o != text)}
-    # What serves some rule is looked at wherever it stands.
-    for text in near & texts.keys() - together(rules, []):
-        rests = (_rest(text, other) for other in texts.keys() - near)
-        texts[text] = b"".join(b"(?!%b)" % re.escape(rest) for rest in rests if rest)
-    for fmt in formats:
-        for cut in fmt.cut.rules if fmt.cut else ():
-            # The space that ends the header is looked at last, since spaces are everywhere.
-            syslog = fmt.header.name == "syslog"
-            behind = b"(?<=%b)" % re.escape(b" " + cut.starts) if syslog else b""
-            texts[cut.starts] = behind if texts.get(cut.starts, behind) == behind else b""
-    return texts
-
-
-def _rest(text: bytes, other: bytes) -> bytes:
-    """What must follow ``text`` for ``other`` to begin in it; empty: nothing makes it so."""
-    sizes = range(min(len(text), len(other) - 1), 0, -1)
-    return next((other[size:] for size in sizes if text.endswith(other[:size])), b"")
-
-
-def _long_lines(block: bytes, start: int, end: int, size: int) -> Iterator[int]:
-    """Where lines of ``size`` bytes or more begin, striding from newline to newline."""
-    rfind = block.rfind
-    while start + size <= end:
-        newline = rfind(b"\n", start, start + size)
-        if newline < 0:
-            yield start
-            newline = block.find(b"\n", start, end)
-        start = newline + 1
 
 
 def _tag_search(tags: Collection[bytes], *, syslog: bool) -> re.Pattern[bytes]:

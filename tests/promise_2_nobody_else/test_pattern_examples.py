@@ -140,7 +140,7 @@ def test_every_line_of_another_mail_server_can_be_expressed_and_resists(fmt: For
 def test_a_rule_that_a_forged_line_could_pass_does_not_load(loose: bytes) -> None:
     source = Source("f.pattern", FORMAT + SHOWN)
     (fmt,) = load_text(source.path, source.text)
-    rule = replace(fmt.rules[0], regex=re.compile(loose))
+    rule = replace(fmt.rules[0], pattern=loose)
     with pytest.raises(
         PatternError, match=r"5:5: this rule takes a forged line .*: Nov 22 .*line 8"
     ):

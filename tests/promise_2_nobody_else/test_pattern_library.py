@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pbs_watch.errors import PatternError
-from pbs_watch.pattern.library import find, load, shipped
+from pbs_watch.pattern import library
+from pbs_watch.pattern.library import find, load, load_file, names, shipped
 
 
 def text(name: str) -> str:
@@ -95,3 +97,33 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_pyparsing_is_imported_only_when_a_pattern_is_parsed() -> None:
     code = "import sys, pbs_watch.pattern.library; sys.exit('pyparsing' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a build makes of the shipped patterns, where the program looks for it."""
+    folder = tmp_path / "compiled"
+    library.write_compiled(folder)
+    monkeypatch.setattr(library, "_COMPILED", folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", names([]))
+def test_what_a_build_made_of_a_pattern_is_the_same(installed: Path, name: str) -> None:
+    assert (installed / f"{name}.json").is_file()
+    path = shipped() / f"{name}.pattern"
+    parsed = [
+        replace(fmt, examples=(), rules=tuple(replace(rule, body=()) for rule in fmt.rules))
+        for fmt in load_file(path, parsed=True)
+    ]
+    assert list(load_file(path)) == parsed
+
+
+def test_a_pattern_that_was_changed_is_parsed(installed: Path, directory: Path) -> None:
+    assert not load(["courier"], [])[0].examples
+    (directory / "courier.pattern").write_text(text("mine-too"))
+    assert load(["courier"], [directory])[0].name == "mine-too"
+    assert load(["courier"], [directory])[0].examples
+    for damaged in (b"", b"{}", b"\xff", (installed / "courier.json").read_bytes()[:-9]):
+        (installed / "courier.json").write_bytes(damaged)
+        assert load(["courier"], [])[0].examples
