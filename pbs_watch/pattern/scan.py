@@ -168,9 +168,12 @@ class Scanner:
             # A cut ends the quick way, the end of all doubt the careful one.
             at = self._carefully(going, at) if cuts.active else self._quickly(going, at)
         latest = going.latest or None
-        last = self.date_of(block, max(block.rfind(b"\n", start, end - 1) + 1, start), end, now)
-        if last is not None and (latest is None or last > latest):
-            latest = last
+        last_line = max(block.rfind(b"\n", start, end - 1) + 1, start)
+        # A login that has just been written is a block of its own, whose stamp has been read.
+        if not (going.events and going.events[-1].offset == base + last_line):
+            last = self.date_of(block, last_line, end, now)
+            if last is not None and (latest is None or last > latest):
+                latest = last
         return Scanned(
             count_lines(block, start, end),
             going.events,
