@@ -29,11 +29,12 @@ BENCH := build/venv-bench
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
 SOURCES := pbs_watch tests benchmarks demo setup.py
-# Two at once, and one by one those that measure time or look at a terminal while it changes.
-TOGETHER := tests --ignore=tests/system --ignore=tests/slow --ignore=tests/package --ignore=tests/cluster \
-  --ignore=tests/promise_1_sees_every_login \
-  --ignore=tests/promise_4_never_waits --ignore=tests/commands/test_status_and_top.py
-ALONE := tests/promise_1_sees_every_login tests/promise_4_never_waits tests/commands/test_status_and_top.py
+# Two at once, and one by one those that measure how long something takes or look at a terminal while
+# it changes.  What an idle daemon takes is processor time, whoever runs beside it.
+IDLE := tests/promise_4_never_waits/test_idle.py
+ALONE := $(addprefix tests/,promise_1_sees_every_login promise_4_never_waits commands/test_status_and_top.py)
+TOGETHER := $(addprefix tests/,promise_2_nobody_else promise_3_exactly_once commands) $(IDLE) \
+  --ignore=tests/commands/test_status_and_top.py
 # Those that measure how long a lookup or a login takes.
 SYSTEM_ALONE := tests/system/test_faults.py tests/system/test_first_recipient.py
 
@@ -44,11 +45,11 @@ run: $(VENV)/installed-run
 
 test: lint
 	$(VENV)/bin/python -m pytest --numprocesses 2 $(TOGETHER) $(ARGS)
-	$(VENV)/bin/python -m pytest $(ALONE) $(ARGS)
+	$(VENV)/bin/python -m pytest $(ALONE) --ignore=$(IDLE) $(ARGS)
 
 test-debian12: $(DEBIAN12)/installed
-	$(DEBIAN12)/bin/python -m pytest --numprocesses 2 $(TOGETHER) $(ARGS)
-	$(DEBIAN12)/bin/python -m pytest $(ALONE) $(ARGS)
+	$(DEBIAN12)/bin/python -m pytest --numprocesses 2 $(TOGETHER) tests/shared $(ARGS)
+	$(DEBIAN12)/bin/python -m pytest $(ALONE) --ignore=$(IDLE) $(ARGS)
 
 test-system: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/system \
@@ -56,6 +57,7 @@ test-system: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(SYSTEM_ALONE) $(ARGS)
 
 test-cluster: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/shared $(ARGS)
 	$(VENV)/bin/python -m pytest tests/cluster $(ARGS)
 
 test-slow: $(VENV)/installed-test

@@ -18,18 +18,21 @@ from pbs_watch.grants.address import LONGEST, NETWORK_BITS, widened
 from pbs_watch.grants.environment import BROKEN
 from pbs_watch.grants.orders import Orders
 from pbs_watch.grants.pending import Pending
+from pbs_watch.grants.void import Voiding
 
 
 class Glance:
     """What is committed and pending now, to be asked until :meth:`close`.
 
     ``now``: epoch seconds, for all of it.  ``orders``: the operator's, as of ``txn``, whose default
-    database is that of the grants; ``sessions``: the database of sessions.  ``trouble`` makes a
+    database is that of the grants; ``sessions``, ``logins``: the databases of these.  ``voiding``
+    says what is void of them, while orders are being carried out.  ``trouble`` makes a
     :class:`MapError` of one of LMDB's errors.
     """
 
     __slots__ = (
         "_get",
+        "_logins",
         "_now",
         "_orders",
         "_packed",
@@ -38,6 +41,7 @@ class Glance:
         "_trouble",
         "_txn",
         "_uncommitted",
+        "_voiding",
     )
 
     def __init__(
@@ -46,13 +50,17 @@ class Glance:
         now: float,
         *,
         sessions: object,
+        logins: object,
         orders: Orders,
+        voiding: Voiding | None,
         pending: Pending | None,
         trouble: Callable[[Exception], MapError],
     ) -> None:
         self._txn = txn
         self._get: Callable[[bytes], bytes | None] = txn.get
         self._sessions = sessions
+        self._logins = logins
+        self._voiding = voiding
         self._now = now
         self._packed = rows.pack_moment(now)
         self._orders = orders
@@ -75,7 +83,12 @@ class Glance:
         try:
             value = self._get(key)
             # A network is nothing that can be asked for.
-            return value is not None and rows.counts_at(value, self._packed) and b"/" not in key
+            return (
+                value is not None
+                and rows.counts_at(value, self._packed)
+                and b"/" not in key
+                and (self._voiding is None or self._stands(key, value, self._voiding))
+            )
         except BROKEN as error:
             raise self._trouble(error) from error
 
@@ -99,7 +112,26 @@ class Glance:
         value = self._get(address)
         if value is None:
             return False
+        if self._voiding is not None:
+            return self._stands(address, value, self._voiding)
         return rows.counts_at(value, self._packed) or self._held(address)
+
+    def _stands(self, address: bytes, grant: bytes, voiding: Voiding) -> bool:
+        """Whether a login or a session grants ``address`` that no order has made void.
+
+        For as long as orders are being carried out: they count at once, and what the ``grant``
+        says, a row, is worked out anew only when its turn comes.
+        """
+        known = False
+        for key, value in prefixed(self._txn.cursor(self._logins), address + b"\0"):
+            known = True
+            user = rows.parse_login_key(key)[1]
+            if value[:8] > self._packed and not voiding.void(address, user, value[8:16]):
+                return True
+        if not known and rows.counts_at(grant, self._packed):
+            # One without a login, of an older map or from elsewhere.
+            return not voiding.void(address, rows.unpack_grant(grant).user, grant[8:16])
+        return self._held(address)
 
     def _otherwise(self, address: bytes) -> bool:
         """Whether its network is granted, or an order allows it."""
@@ -117,8 +149,11 @@ class Glance:
         """Whether a session that is open holds ``address`` beyond its window."""
         known = {} if self._pending is None else self._pending.sessions(address)
         for key, value in prefixed(self._txn.cursor(self._sessions), address + b"\0"):
-            if rows.unpack_time(value) > self._now and rows.parse_session_key(key)[1] not in known:
-                return True
+            session = rows.parse_session_key(key)[1]
+            if rows.unpack_time(value) > self._now and session not in known:
+                voiding = self._voiding
+                if voiding is None or not voiding.void(address, session.user, value[8:16]):
+                    return True
         return False
 
 

@@ -25,6 +25,7 @@ from pbs_watch.grants.glance import Glance, prefixed
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.sweep import Over, Swept, due, sweep
+from pbs_watch.grants.void import Voiding, striking
 from pbs_watch.log.position import SourceState
 
 SWEEP_ROWS = 1_000
@@ -49,6 +50,8 @@ class Map(Environment):
     def __init__(self, path: Path, mode: Mode, retention: float = RETENTION) -> None:
         self.orders = Orders()
         self._act: bytes | None = None
+        self._striking = False
+        """Whether the map may have rows that orders have made void."""
         self.retention = 0.0 if mode == "scratch" else retention
         super().__init__(path, mode)
         self._agree_on_retention(mode)
@@ -96,11 +99,14 @@ class Map(Environment):
                     self._load_orders(txn)
                 if pending is not None and pending.orders is not self.orders:
                     pending.obey(self.orders)
+                voiding = self._voiding(txn, now) if self._striking else None
                 return Glance(
                     txn,
                     now,
                     sessions=databases[b"sessions"],
+                    logins=databases[b"logins"],
                     orders=self.orders,
+                    voiding=voiding,
                     pending=pending,
                     trouble=self._trouble,
                 )
@@ -109,6 +115,12 @@ class Map(Environment):
                 raise
         except BROKEN as error:
             raise self._trouble(error) from error
+
+    def _voiding(self, txn: lmdb.Transaction, now: float) -> Voiding | None:
+        """What says which rows are void, while orders are being carried out."""
+        bars = striking(self._tables(txn))
+        self._striking = bool(bars)
+        return Voiding(bars, now, self.orders) if bars else None
 
     # The operator's orders
 
@@ -129,6 +141,7 @@ class Map(Environment):
 
     def _load_orders(self, txn: lmdb.Transaction) -> None:
         self.orders = self._read_orders(txn)
+        self._striking = True  # until somebody looks
         self._act = txn.get(rows.LAST_ACT, db=self._db[b"meta"])
 
     def _read_orders(self, txn: lmdb.Transaction) -> Orders:

@@ -20,14 +20,18 @@ from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.sweep import held
 from pbs_watch.grants.tables import Tables
-from pbs_watch.grants.void import Void, Voiding, void_grants, void_logins, void_sessions
+from pbs_watch.grants.void import (
+    STRIKING,
+    Void,
+    Voiding,
+    striking,
+    void_grants,
+    void_logins,
+    void_sessions,
+)
 
 _BATCH = 500
 """Addresses worked out anew in one transaction: each touches half a dozen rows, mostly."""
-
-_UNFINISHED = b"striking "
-"""What stands in ``meta`` before the key of an order whose void rows are being removed; the value
-is the order, without which nobody could tell what to remove."""
 
 _Item = TypeVar("_Item")
 
@@ -69,7 +73,7 @@ class Struck:
 
 def begin(tables: Tables, order: Bar) -> None:
     """Write down that what ``order`` makes void is to be removed, with the order itself."""
-    tables.put(b"meta", _UNFINISHED + rows.order_key(order), rows.pack_order(order))
+    tables.put(b"meta", STRIKING + rows.order_key(order), rows.pack_order(order))
 
 
 def finish(grants: Map, order: Bar, now: float) -> Struck:
@@ -94,7 +98,7 @@ def _done(grants: Map, orders: Sequence[Bar]) -> None:
     for some in batches(orders):
         with grants.changing() as tables:
             for order in some:
-                key = _UNFINISHED + rows.order_key(order)
+                key = STRIKING + rows.order_key(order)
                 # Another one of the same subject may have been given meanwhile.
                 if tables.get(b"meta", key) == rows.pack_order(order):
                     tables.delete(b"meta", key)
@@ -103,11 +107,7 @@ def _done(grants: Map, orders: Sequence[Bar]) -> None:
 def unfinished(grants: Map) -> list[Bar]:
     """The orders whose void rows are not all removed: nobody is at it where none is given now."""
     with grants.reading() as tables:
-        found = [
-            rows.unpack_order(key.removeprefix(_UNFINISHED), value)
-            for key, value in tables.rows(b"meta", _UNFINISHED)
-        ]
-    return [order for order in found if isinstance(order, Bar)]
+        return striking(tables)
 
 
 def strike(

@@ -13,9 +13,22 @@ from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.orders import Bar, Orders
 from pbs_watch.grants.tables import Row, Tables
 
+STRIKING = b"striking "
+"""What stands in ``meta`` before the key of an order whose void rows are being removed; the value
+is the order, without which nobody could tell what to remove."""
+
 _STEP = 1.0
 """Seconds that a clock may be off: what is dated later than that was written before the clock was
 set back."""
+
+
+def striking(tables: Tables) -> list[Bar]:
+    """The orders whose void rows are not all removed."""
+    found = (
+        rows.unpack_order(key.removeprefix(STRIKING), value)
+        for key, value in tables.rows(b"meta", STRIKING)
+    )
+    return [order for order in found if isinstance(order, Bar)]
 
 
 @dataclass(slots=True)

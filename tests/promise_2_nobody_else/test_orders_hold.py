@@ -84,6 +84,47 @@ def test_a_command_that_is_cut_short_is_finished_by_the_daemon(
     assert strike.unfinished(grants) == []
 
 
+def test_an_order_counts_before_what_it_makes_void_is_removed(
+    grants: Map, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    both, bobs, again, held, eves = (b"198.18.0.%d" % number for number in range(1, 6))
+    for address in (both, bobs, again, held):
+        logged_in(grants, b"bob", at=now, address=address)
+    for address in (both, eves):
+        logged_in(grants, b"eve", at=now, address=address)
+    changes = Changes()
+    changes.session(held, SessionKey(b"imapd", b"eve", b"1"), Hold(now + HOUR, now))
+    grants.commit(changes)
+
+    def may() -> list[bool]:
+        glance = grants.glance(now + 2)
+        try:
+            found = [glance.allows(address) for address in (both, bobs, again, held, eves)]
+            # What is found at first sight is found at the second.
+            assert not any(
+                glance.grants(address) and not allowed
+                for address, allowed in zip((both, bobs, again, held, eves), found, strict=True)
+            )
+            return found
+        finally:
+            glance.close()
+
+    def broken(*_words: object, **_more: object) -> None:
+        raise MapError("no space left")
+
+    assert may() == [True] * 5
+    with monkeypatch.context() as patching:
+        patching.setattr(strike, "strike", broken)
+        with pytest.raises(MapError, match="the order stands"):
+            hand.bar(grants, Bar("user", b"bob", now + 1, now + 1), "root", "revoke")
+    assert may() == [True, False, False, True, True]
+    logged_in(grants, b"bob", at=now + 1.5, address=again)
+    assert may() == [True, False, True, True, True]
+    strike.finish_all(grants, now + 2)
+    assert may() == [True, False, True, True, True]
+
+
 def test_a_block_that_reaches_farther_stands_and_is_told(grants: Map) -> None:
     now = time.time()
     long = Bar("user", b"eve", now, now + 7 * HOUR)
