@@ -19,9 +19,9 @@ from pbs_watch.grants.store import Map
 from pbs_watch.shared.breaker import FAILURES, Breaker
 from pbs_watch.shared.engine import Mark, Shared
 from pbs_watch.shared.express import Express
-from pbs_watch.shared.hosts import switch
-from pbs_watch.shared.learn import learn, logins, own_records
+from pbs_watch.shared.learn import Learned, Learner, logins, own_records
 from pbs_watch.shared.sending import Sender
+from pbs_watch.shared.switch import switch
 
 HERE = (1, 2, 3)
 """The place of a line."""
@@ -125,12 +125,13 @@ def test_an_order_that_is_still_to_be_told_is_not_replaced(grants: Map) -> None:
     hand.allow(grants, Allow(b"198.18.0.1", NOW + 5, None), "root")
     (told,) = own_records(grants, "mx1", NOW)
     hand.bar(grants, Bar("network", b"198.18.0.1", NOW + 9, NOW + 9), "root", "revoke")
-    assert learn(grants, [told], NOW + 10) == 0
+    learner = Learner(grants)
+    assert learner.learn([told], NOW + 10) == Learned(0, skipped=True)
     assert grants.obey().allows == ()
     with grants.changing() as tables:
         outbox.delivered(tables, tables.all(b"outbox"))
-    assert learn(grants, [told], NOW + 10) == 1
-    assert learn(grants, [told], NOW + 10) == 0
+    assert learner.learn([told], NOW + 10) == Learned(1, skipped=False)
+    assert learner.learn([told], NOW + 10) == Learned(0, skipped=False)
     assert [one.network for one in grants.obey().allows] == [b"198.18.0.1"]
 
 
