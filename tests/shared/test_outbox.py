@@ -72,6 +72,41 @@ def test_a_batch_that_failed_waits_with_what_came_after_it() -> None:
     assert set(pending.making.news) == {b"198.18.0.1\0bob", b"198.18.0.2\0bob"}
 
 
+def test_what_is_not_yet_committed_when_sharing_begins_is_told_as_well(grants: Map) -> None:
+    """And nothing of it when it ends."""
+    pending = Pending()
+    read_here(pending.making, b"198.18.0.1", NOW + 60)
+    batch = pending.hand_over()
+    read_here(pending.making, b"198.18.0.2", NOW + 60)
+    pending.making.login(b"198.18.0.3", grant(NOW + 60, NOW, b"bob", b"pop3d"))  # another host's
+    pending.share(sharing=True)
+    assert set(pending.making.news) == {b"198.18.0.1\0bob", b"198.18.0.2\0bob"}
+    grants.commit(batch)
+    pending.committed()
+    grants.commit(pending.hand_over())
+    assert set(waiting(grants)) == {b"L198.18.0.1\0bob", b"L198.18.0.2\0bob"}
+    read_here(pending.making, b"198.18.0.4", NOW + 60)
+    pending.failed()
+    pending.share(sharing=False)
+    assert not pending.making.outbox
+    assert not pending.making.news
+    assert set(pending.making.logins) >= {b"198.18.0.1\0bob", b"198.18.0.4\0bob"}
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_a_batch_that_fails_after_a_reload_goes_by_what_is_so_then(
+    sharing: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    pending = Pending(sharing=not sharing)
+    read_here(pending.making, b"198.18.0.1", NOW + 60)
+    pending.hand_over()
+    pending.share(sharing=sharing)
+    pending.failed()
+    read_here(pending.making, b"198.18.0.2", NOW + 60)
+    told = {b"198.18.0.1\0bob", b"198.18.0.2\0bob"} if sharing else set()
+    assert pending.making.outbox == set(pending.making.news) == told
+
+
 def test_what_was_barred_meanwhile_is_not_told() -> None:
     pending = Pending(sharing=True)
     read_here(pending.making, b"198.18.0.1", NOW + 60)
