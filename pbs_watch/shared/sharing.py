@@ -194,6 +194,8 @@ class Sharing:
         if self._held or self._asker.has_results:
             held, self._held = self._held, []
             while (answered := self._asker.result()) is not None:
+                if answered.found is not None:
+                    self._succeeded()
                 held.append(answered)
             for answered in held:
                 self._take(answered)
@@ -207,10 +209,6 @@ class Sharing:
             self._failed()
             self._settle(answered.numbers, self._unreachable)
             return
-        # Whatever becomes of the answer: the engine has given one.
-        self._trouble = ""
-        if self._breaker.succeeded():
-            log.warning("the engine of the shared grants can be asked again")
         if not answered.numbers:
             return
         if answered.found.version > self._sender.delivery.version:
@@ -231,6 +229,12 @@ class Sharing:
     def _settle(self, numbers: Sequence[int], decide: Callable[[bytes], Verdict]) -> None:
         questions = [self._asked.pop(number) for number in numbers if number in self._asked]
         self._server.settle(questions, decide)
+
+    def _succeeded(self) -> None:
+        """The engine has given an answer, whatever becomes of it."""
+        self._trouble = ""
+        if self._breaker.succeeded():
+            log.warning("the engine of the shared grants can be asked again")
 
     def _failed(self) -> None:
         self._sure_at = monotonic() + SETTLING
