@@ -136,6 +136,21 @@ def test_what_is_imported_during_a_walk_is_offered_too(
     assert pair.sender.delivery.offered == before == 2
 
 
+def test_what_is_imported_while_the_last_are_offered_is_offered_too(pair: Pair) -> None:
+    pair.map.commit(logins(*many(3), sharing=False))
+
+    def imports() -> None:
+        pair.map.commit(logins(b"198.17.0.1", sharing=False))
+        with pair.map.changing() as tables:
+            outbox.tell_again(tables)
+
+    pair.engine.before["put"] = imports
+    pair.turn()
+    assert b"198.17.0.1" not in pair.engine.addresses()
+    pair.turn()
+    assert pair.engine.addresses() == {*many(3), b"198.17.0.1"}
+
+
 def test_a_restart_in_the_middle_of_a_walk_begins_it_anew(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
