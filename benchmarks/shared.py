@@ -2,6 +2,8 @@
 
     python -m benchmarks.shared redis|mariadb|URL [--shared-password-file FILE] [--pid ENGINE]
 
+Takes what the tests take, whose engines and hosts these are: ``pip install -e '.[test]'``.
+
 Starts a host that logs everybody in and one that is asked, both sharing through an engine, which is
 started too unless a URL names one, and prints
 
@@ -18,7 +20,6 @@ started too unless a URL names one, and prints
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.measure import processor_time
 from pbs_watch.config import Config
 from pbs_watch.shared.engine import Engine, Shared
 from pbs_watch.shared.open import engine
@@ -41,21 +43,15 @@ from tests.daemon import OK, addresses, until
 from tests.hosts import Host
 
 HITS = 5000
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def seconds(pid: int) -> float:
-    """Processor time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def spent(pids: dict[str, int], what: Callable[[], int]) -> None:
     """Print the microseconds of each process for each of what ``what`` counts."""
-    before = {name: seconds(pid) for name, pid in pids.items()}
+    before = {name: processor_time(pid) for name, pid in pids.items()}
     count = what()
     for name, pid in pids.items():
-        print(f"    {name}: {(seconds(pid) - before[name]) / count * 1e6:.0f} us of processor time")
+        took = (processor_time(pid) - before[name]) / count * 1e6
+        print(f"    {name}: {took:.0f} us of processor time")
 
 
 def told(name: str, took: list[float]) -> None:
@@ -95,9 +91,9 @@ def local(hosts: dict[str, Host]) -> None:
     costs: dict[str, list[float]] = {name: [] for name in hosts}
     for _ in range(10):
         for name, host in hosts.items():
-            before = seconds(host.daemon.process.pid)
+            before = processor_time(host.daemon.process.pid)
             rates[name].append(hits(host, "198.18.255.1"))
-            costs[name].append((seconds(host.daemon.process.pid) - before) / HITS)
+            costs[name].append((processor_time(host.daemon.process.pid) - before) / HITS)
     for name in hosts:
         print(f"  local hits {name}: {max(rates[name]):.0f} a second at best, of the host")
         print(f"    {statistics.median(costs[name]) * 1e6:.1f} us of processor time (median)")
@@ -231,9 +227,9 @@ def _size(made: Engine) -> int:
 def idle(host: Host, length: float = 10.0) -> None:
     """Processor time of a host on which nothing happens."""
     pid = host.daemon.process.pid
-    before = seconds(pid)
+    before = processor_time(pid)
     time.sleep(length)
-    print(f"  an idle host: {(seconds(pid) - before) / length * 100:.1f} % of a core")
+    print(f"  an idle host: {(processor_time(pid) - before) / length * 100:.1f} % of a core")
 
 
 def measure(asked: argparse.Namespace, home: Path, where: Target) -> None:

@@ -1,7 +1,8 @@
 """When the logs are looked at: polled, woken early by events, and pipes as soon as they have some.
 
 Polling is the truth (design.md, Following): quick while the logs grow, once a second when they have
-not for a while, and then the system's events are asked to end the wait.
+not for a while, and then the system's events are asked to end the wait.  Where grants are shared it
+is quick all the time (:data:`POLL_SHARED`).
 """
 
 from __future__ import annotations

@@ -193,6 +193,12 @@ class Changes:
             self.outbox.add(key)
             self.news[key] = logins[key]
 
+    def share(self, *, sharing: bool) -> None:
+        """Let other hosts be told of these logins, or of none of them."""
+        self.sharing = sharing
+        self.outbox = {key for key, grant in self.logins.items() if sharing and grant.source}
+        self.news = {key: self.logins[key] for key in self.outbox}
+
     def crowd(self) -> Crowd:
         """Who logged in from where; made when it is asked for, and kept up from then on."""
         if self._crowd is None:

@@ -103,6 +103,7 @@ def fold_orders(grants: Map) -> None:
         with grants.changing() as tables:
             for one in some:
                 tables.delete(b"orders", rows.order_key(one))
+                outbox.untold(tables, one)
                 order = replace(one, name=one.name.lower())
                 old = _bar_of(tables, order)
                 if old is None or old.until < order.until:

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 
 from pbs_watch.grants.orders import Allow, Bar
 from pbs_watch.grants.records import Record, pack, record_of
-from pbs_watch.grants.rows import OFFERED, SHARING
+from pbs_watch.grants.rows import OFFERED, OFFERING, SHARING
 from pbs_watch.grants.tables import Row, Tables
 
 LOGIN, ORDER, FORGET = b"L", b"O", b"F"
@@ -33,16 +34,35 @@ def on(tables: Tables) -> bool:
     return tables.get(b"meta", SHARING) is not None
 
 
-def switch(tables: Tables, host: str) -> None:
-    """Begin to share as ``host``, or end it (empty): nothing is then kept for anybody."""
-    if host:
-        tables.put(b"meta", SHARING, host.encode())
-        return
-    for name in (SHARING, OFFERED):
-        tables.delete(b"meta", name)
+def shares_as(tables: Tables, host: str) -> bool:
+    """Whether commands are told by now that grants are shared as ``host``; empty: by nobody."""
+    return tables.get(b"meta", SHARING) == (host.encode() or None)
+
+
+def begin(tables: Tables, host: str) -> None:
+    """Share as ``host``; all is offered where nothing was shared until now."""
+    if not on(tables):
+        tell_again(tables)
+    tables.put(b"meta", SHARING, host.encode())
+
+
+def end(tables: Tables) -> None:
+    """Share no more: then nothing is kept for anybody (:func:`clear`)."""
+    tables.delete(b"meta", SHARING)
+    tell_again(tables)
+
+
+def clear(tables: Tables, most: int) -> bool:
+    """Remove so many rows that were kept for others, if grants are not shared; are there more?"""
+    if on(tables):
+        return False
     for table in (b"outbox", b"shared"):
-        for key, _ in tables.all(table):
+        keys = [key for key, _ in islice(tables.rows(table), most)]
+        for key in keys:
             tables.delete(table, key)
+        if keys:
+            return True
+    return False
 
 
 def tell(tables: Tables, order: Allow | Bar, by: str) -> None:
@@ -58,6 +78,13 @@ def tell_unblocked(tables: Tables, order: Bar, by: str) -> None:
 def tell_ended(tables: Tables, order: Allow, by: str) -> None:
     """An allow was ended, here or on a host that knows it; ``since``: now."""
     _tell(tables, record_of(order, by, "end"))
+
+
+def untold(tables: Tables, order: Bar) -> None:
+    """An order is of no use any more: tell nobody of it who has not heard of it yet."""
+    key = record_of(order, "").key
+    if tables.delete(b"outbox", ORDER + key):
+        tables.delete(b"shared", key)
 
 
 def tell_forgotten(tables: Tables, user: bytes) -> None:
@@ -83,7 +110,9 @@ def _tell(tables: Tables, record: Record) -> None:
 
 def tell_again(tables: Tables) -> None:
     """Offer all logins and orders that there are: they came from elsewhere."""
-    tables.delete(b"meta", OFFERED)
+    # A walk that is under way may be past them.
+    for name in (OFFERED, OFFERING):
+        tables.delete(b"meta", name)
 
 
 def delivered(tables: Tables, sent: Iterable[Row]) -> None:

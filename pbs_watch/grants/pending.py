@@ -27,8 +27,16 @@ class Pending:
         """The batch being committed without what was barred since it was handed over."""
 
     def share(self, *, sharing: bool) -> None:
-        """Whether other hosts are to be told of logins from now on."""
-        self._sharing = self.making.sharing = sharing
+        """Whether other hosts are to be told of logins from now on, these included."""
+        if sharing == self._sharing:
+            return
+        self._sharing = sharing
+        if sharing and self._shown is not None:
+            # It is not touched any more: its logins are written, and told, with the next batch.
+            for key, grant in self._shown.logins.items():
+                if grant.source:
+                    self.making.login(key[: key.index(b"\0")], grant)
+        self.making.share(sharing=sharing)
 
     def obey(self, orders: Orders) -> None:
         """Orders were given: they win over what was made before them (design.md)."""
@@ -63,6 +71,8 @@ class Pending:
         """
         batch = self._shown
         if batch is not None:
+            if batch.sharing != self._sharing:
+                batch.share(sharing=self._sharing)
             batch.append(self.making)
             self.making = batch
             self._committing = self._shown = None

@@ -71,6 +71,9 @@ SHARING = b"sharing"
 OFFERED = b"offered"
 """Name in ``meta`` of the engine that has been offered all there was."""
 
+OFFERING = b"offering"
+"""Name in ``meta`` of the walk that offers all there is, unless something came that it may miss."""
+
 SOURCE_NAME = b"source "
 """What stands in ``meta`` before a source's id; the value is its name."""
 

@@ -34,6 +34,8 @@ class Writer:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[MapError | None] = queue.SimpleQueue()
         self._copy_old = False
+        self._owed: list[Callable[[], None]] = []
+        """What is still to be done, the first first."""
         self.tidying = False
         """Whether a tidying waits or goes on."""
         self._over: queue.SimpleQueue[list[Over]] = queue.SimpleQueue()
@@ -59,13 +61,11 @@ class Writer:
             self._jobs.put(lambda: self._tidy(now))
 
     def call(self, job: Callable[[], None]) -> None:
-        """Do something else to the map; an error is left to the next commit to report."""
+        """Do something else to the map; where that fails, again with each commit and tidying.
 
-        def tried() -> None:
-            with suppress(MapError):
-                job()
-
-        self._jobs.put(tried)
+        An error is left to the next commit to report.
+        """
+        self._jobs.put(lambda: self._owe(job))
 
     def result(self) -> tuple[bool, MapError | None]:
         """Whether a commit has ended since the last call, and its error if it failed."""
@@ -102,6 +102,16 @@ class Writer:
         while (job := self._jobs.get()) is not None:
             job()
 
+    def _owe(self, job: Callable[[], None]) -> None:
+        self._owed.append(job)
+        self._pay()
+
+    def _pay(self) -> None:
+        with suppress(MapError):
+            while self._owed:
+                self._owed[0]()
+                del self._owed[0]
+
     def _commit(self, changes: Changes) -> None:
         error: MapError | None = None
         try:
@@ -114,6 +124,7 @@ class Writer:
             error = MapError(f"{self._map.path}: {failure!r} while writing; trying again")
         self._results.put(error)
         self._wake()
+        self._pay()
 
     def _finish_orders(self, now: float) -> None:
         with unless_carried_out(self._map.path) as free:
@@ -123,6 +134,7 @@ class Writer:
 
     def _tidy(self, now: float) -> None:
         more = False
+        self._pay()
         try:
             self._map.free_stale_readers()
             if unfinished(self._map):

@@ -4,8 +4,9 @@ Questions that arrive while one round trip goes on are asked together in the nex
 engine is asked once per round trip and not once per lookup.  A question is asked when it has
 waited for ``linger``: what another host is reading in its log at this moment has arrived by then.
 
-Who asked is told of each answer, late ones too, and of each failure.  After a failure the thread
-looks by itself, twice a second, whether the engine is back: no client waits for finding out.
+Who asked is told of each answer, late ones too, and of each failure.  After a failure, and where it
+is told that nobody will ask for now (:meth:`Asker.watch`), the thread looks by itself, twice a
+second, whether the engine is back: no client waits for finding out.
 """
 
 from __future__ import annotations
@@ -86,6 +87,12 @@ class Asker:
             return self._results.get_nowait()
         except Empty:
             return None
+
+    def watch(self) -> None:
+        """Look by yourself until the engine answers: no question comes before that is told."""
+        with self._changed:
+            self._down = True
+            self._changed.notify()
 
     def end(self) -> None:
         """Ask no more."""

@@ -84,6 +84,11 @@ class Express:
         """The row of the outbox is gone, and nobody will ask again."""
         self._sent.pop(key, None)
 
+    def forget_all(self) -> None:
+        """The data may be gone to which all was sent."""
+        # What is being sent at this moment goes into the old one.
+        self._sent = {}
+
     def end(self) -> None:
         """Send what there is, and end."""
         self._news.put(None)
@@ -117,15 +122,16 @@ class Express:
     def _put(self, news: Mapping[bytes, Grant]) -> bool:
         items = iter(news.items())
         while some := list(islice(items, TOGETHER)):
+            if len(self._sent) > _REMEMBERED:
+                self._sent = {}
+            sent = self._sent
             try:
                 self._engine.put([shared(key, grant) for key, grant in some])
             except Exception:  # noqa: BLE001 - the turns meet the same and say it
                 return False
             self.count += len(some)
-            if len(self._sent) > _REMEMBERED:
-                self._sent.clear()
             for key, grant in some:
-                self._sent[key] = rows.pack_time(grant.expires)
+                sent[key] = rows.pack_time(grant.expires)
         return True
 
 

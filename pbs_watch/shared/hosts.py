@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pbs_watch.answer.lookup import Lookup
 from pbs_watch.answer.server import Question, Server
 from pbs_watch.config import Config
-from pbs_watch.grants import outbox
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.policy import Policy
 from pbs_watch.grants.store import Map
@@ -25,6 +24,7 @@ from pbs_watch.shared.express import Express
 from pbs_watch.shared.open import engine
 from pbs_watch.shared.sending import Sender
 from pbs_watch.shared.sharing import Manner, Sharing, Threads
+from pbs_watch.shared.switch import switch
 from pbs_watch.shared.where import Where, where
 from pbs_watch.trail import Trail
 
@@ -172,12 +172,13 @@ class Hosts:
 
     def _change(self, wanted: Wanted, sharing: Sharing | None) -> None:
         was, self._sharing, self._wanted = self._sharing, sharing, wanted
-        self._later(lambda: switch(self._map, wanted.host))
         self._pending.share(sharing=self.shares)
         self.begin()
         if was is not None:
             self._retired = [*(one for one in self._retired if one.alive), was]
             self.settle(was.let_go())
+        # Afterwards: the old thread writes no more that it shares, once it is to end.
+        self._later(lambda: switch(self._map, wanted.host))
 
     # The end
 
@@ -185,10 +186,3 @@ class Hosts:
         """End all threads, waiting for them for a moment."""
         for one in self._all():
             self.ended = one.close() and self.ended
-
-
-def switch(grants: Map, host: str) -> None:
-    """Write into the map whether grants are shared, and as whom; raises :class:`MapError`."""
-    with grants.changing() as tables:
-        if host or outbox.on(tables):
-            outbox.switch(tables, host)

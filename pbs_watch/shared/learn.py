@@ -2,12 +2,14 @@
 
 An order from elsewhere becomes one here: a row that counts from the next lookup, an act for the
 audit trail, and what it makes void is removed.  An order that is still to be told to the others is
-not replaced: it is told first, and what the engine makes of both comes back.
+not replaced: it is told first, and what the engine makes of both comes back.  Whoever learns is
+told of that: until then he does not know all orders of the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pbs_watch.grants import hand, outbox, rows
 from pbs_watch.grants.acts import Act, written
@@ -25,31 +27,53 @@ _ORDERS = 500
 """Orders taken over in one transaction: each touches half a dozen rows."""
 
 
-def learn(grants: Map, records: Sequence[Record], now: float) -> int:
-    """Take over records; how many changed something.  Raises :class:`MapError`."""
-    with grants.reading() as tables:
-        new = [one for one in records if _is_new(tables, one, now)]
-    if not new:
-        return 0
-    bars: list[Bar] = []
-    with carrying_out(grants.path):
-        for some in batches(sorted(new, key=lambda one: one.since), _ORDERS):
-            with grants.changing() as tables:
-                for record in some:
-                    if _is_new(tables, record, now):
-                        bars += _take(tables, record, hand.due(grants, now))
-        for bar in bars:
-            finish(grants, bar, now)
-    keep_copy(grants)
-    return len(new)
+class Learned(NamedTuple):
+    """``taken``: how many records changed something.  ``skipped``: whether others may still."""
+
+    taken: int
+    skipped: bool
+
+
+class Learner:
+    """Takes over records into ``grants``."""
+
+    def __init__(self, grants: Map) -> None:
+        self._map = grants
+        self._copy_old = False
+
+    def learn(self, records: Sequence[Record], now: float) -> Learned:
+        """Take over what is new of all records there are.  Raises :class:`MapError`."""
+        grants = self._map
+        with grants.reading() as tables:
+            new = [one for one in records if _is_new(tables, one, now)]
+        taken, skipped = 0, False
+        if new:
+            self._copy_old = True
+            bars: list[Bar] = []
+            with carrying_out(grants.path):
+                for some in batches(sorted(new, key=lambda one: one.since), _ORDERS):
+                    with grants.changing() as tables:
+                        for record in some:
+                            if _is_ours(tables, record):
+                                skipped = True
+                            elif _is_new(tables, record, now):
+                                bars += _take(tables, record, hand.due(grants, now))
+                                taken += 1
+                for bar in bars:
+                    finish(grants, bar, now)
+        if self._copy_old:
+            keep_copy(grants)
+            self._copy_old = False
+        return Learned(taken, skipped)
 
 
 def _is_new(tables: Tables, record: Record, now: float) -> bool:
-    return (
-        not record.over(now)
-        and tables.get(b"outbox", outbox.ORDER + record.key) is None
-        and tables.get(b"shared", record.key) != pack(record)
-    )
+    return not record.over(now) and tables.get(b"shared", record.key) != pack(record)
+
+
+def _is_ours(tables: Tables, record: Record) -> bool:
+    """Whether an order of ours about the same is still to be told."""
+    return tables.get(b"outbox", outbox.ORDER + record.key) is not None
 
 
 def _take(tables: Tables, record: Record, due: float) -> list[Bar]:

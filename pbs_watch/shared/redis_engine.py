@@ -32,8 +32,9 @@ import redis
 
 from pbs_watch.errors import SharedError
 from pbs_watch.grants import rows
-from pbs_watch.grants.records import Record, merged, pack, unpack
+from pbs_watch.grants.records import Record, merged, pack
 from pbs_watch.shared.engine import USERS_KEPT, Found, Mark, Shared
+from pbs_watch.shared.legible import Legible
 from pbs_watch.shared.redis_client import advice, client
 from pbs_watch.shared.where import Where
 
@@ -88,6 +89,7 @@ class RedisEngine:
     def __init__(self, where: Where) -> None:
         self._where = where
         self._client = client(where)
+        self._legible = Legible()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -152,11 +154,12 @@ class RedisEngine:
     def records(self) -> list[Record]:
         """See :meth:`Engine.records`."""
         with self._errors():
-            return [unpack(key, value) for key, value in self._client.hgetall(ORDERS).items()]
+            found = self._client.hgetall(ORDERS)
+            return list(self._legible.read(self._where, found.items()).values())
 
     def put_records(self, records: Sequence[Record], now: float) -> None:
         """See :meth:`Engine.put_records`."""
-        self._change_orders(partial(_merge, records=records, now=now))
+        self._change_orders(partial(self._merge, records=records, now=now))
 
     def _change_orders(self, change: Callable[[dict[bytes, bytes], Any], bool]) -> None:
         """Change the hash while nobody else does; ``change`` queues it and says whether it did."""
@@ -174,6 +177,28 @@ class RedisEngine:
                         continue
                     return
             raise SharedError(f"{self._where}: other hosts change the orders all the time")
+
+    def _merge(
+        self,
+        found: dict[bytes, bytes],
+        pipeline: Any,
+        *,
+        records: Sequence[Record],
+        now: float,
+    ) -> bool:
+        changed = False
+        known = self._legible.read(self._where, found.items())
+        for record in records:
+            new = merged(known.get(record.key), record)
+            if new != known.get(record.key):
+                known[record.key] = new
+                pipeline.hset(ORDERS, record.key, pack(new))
+                changed = True
+        for key, record in known.items():
+            if record.over(now):
+                pipeline.hdel(ORDERS, key)
+                changed = True
+        return changed
 
     def forget(self, user: bytes) -> None:
         """See :meth:`Engine.forget`."""
@@ -228,28 +253,6 @@ class RedisEngine:
             self._client.connection_pool.disconnect()
         except (redis.RedisError, OSError):
             return
-
-
-def _merge(
-    known: dict[bytes, bytes],
-    pipeline: Any,
-    *,
-    records: Sequence[Record],
-    now: float,
-) -> bool:
-    changed = False
-    for record in records:
-        old = known.get(record.key)
-        new = pack(merged(None if old is None else unpack(record.key, old), record))
-        if new != old:
-            known[record.key] = new
-            pipeline.hset(ORDERS, record.key, new)
-            changed = True
-    for key, value in known.items():
-        if unpack(key, value).over(now):
-            pipeline.hdel(ORDERS, key)
-            changed = True
-    return changed
 
 
 def _logins(address: bytes, fields: dict[bytes, bytes], now: float) -> list[Shared]:

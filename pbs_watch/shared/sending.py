@@ -3,11 +3,13 @@
 Logins go out at once by :mod:`pbs_watch.shared.express`; the outbox, written with them, is for what
 could not be sent, and for a crash.  A few times a second this thread takes a turn:
 
-1. ask the engine which data it has.  Where these are others than the last time (a failover, a
+1. let commands know that grants are shared, should the disk have been full when that began;
+2. ask the engine which data it has.  Where these are others than the last time (a failover, a
    restart, a restored backup), offer it all orders and logins there are, since it may lack some;
-2. send what is in the outbox, orders first;
-3. take over the orders of the others, where there are new ones;
-4. renew what open sessions hold, each at half its window; remove what expired.
+3. send the orders in the outbox, and take over those of the others, where there are new ones:
+   until then no lookup here can be told "not found";
+4. send the logins in the outbox, and offer them all, each for a while;
+5. renew what open sessions hold, each at half its window; remove what expired.
 
 A turn that fails is taken again a little later, from its beginning.  All of it may be done twice.
 """
@@ -15,9 +17,9 @@ A turn that fails is taken again a little later, from its beginning.  All of it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from time import monotonic, time
 
 from pbs_watch.errors import PbsWatchError
@@ -28,6 +30,9 @@ from pbs_watch.grants.store import Map
 from pbs_watch.shared import learn
 from pbs_watch.shared.engine import Engine, Mark, Shared
 from pbs_watch.shared.express import Express
+from pbs_watch.shared.offer import Offer
+from pbs_watch.shared.renewals import Renewals
+from pbs_watch.shared.switch import switch
 
 TURN_EVERY = 0.5
 """Seconds between two turns: an order reaches the other hosts in twice that."""
@@ -35,14 +40,11 @@ TURN_EVERY = 0.5
 TOGETHER = 500
 """Logins sent in one round trip, and rows of the outbox looked at in one transaction."""
 
-_OFFERED = 20
-"""Round trips of a turn in which all is offered anew: a second's work at most."""
+_PORTIONS = 20
+"""Round trips of a turn in which logins are sent: a second's work at most."""
 
 _EXPIRE_EVERY = 60.0
 """Seconds between two removals of what expired, where the server does not do it."""
-
-_RENEWALS = 20
-"""How often in a window the sessions are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,14 @@ class Sender:
         self.reading = threading.Lock()
         self._map = grants
         self._engine = engine
-        self._window = window
+        self._renewals = Renewals(grants, window, TURN_EVERY)
         self._host = host
         self._wake = wake
         self._express = express
         self._hurry = threading.Event()
         self._over = self._leaves = False
-        self._walk: Iterator[list[Shared]] | None = None
-        self._walked = ""
-        self._renewed = 0.0
+        self._offer: Offer | None = None
+        self._learner = learn.Learner(grants)
         self._expired = monotonic()
         self._thread = threading.Thread(target=self._work, name="shared-send", daemon=True)
 
@@ -124,11 +125,11 @@ class Sender:
     def _work(self) -> None:
         try:
             while not self._over:
-                self._hurry.clear()
                 self._attempt(self._turn)
                 self._hurry.wait(TURN_EVERY)
+                self._hurry.clear()
             # What was committed last: the end is not waited for longer than it takes.
-            self._attempt(self._deliver)
+            self._attempt(self._deliver_all)
         finally:
             self._engine.close()
 
@@ -160,62 +161,99 @@ class Sender:
     # A turn
 
     def _turn(self) -> None:
-        with self.reading, self._map.reading() as tables:
-            offered = tables.get(b"meta", rows.OFFERED)
-            self._told(waiting=tables.count(b"outbox"))
+        offered, offering = self._look()
         mark = self._engine.mark()
         again = not mark.is_same(offered)
-        begins = again and (self._walk is None or self._walked != mark.identity)
+        begins = again and (self._offer is None or not self._offer.goes_on(mark, offering))
         if begins:
-            with self.reading:
-                records = learn.own_records(self._map, self._host, time())
-            self._engine.put_records(records, time())
-        self._deliver()
-        if begins or mark.version != self.delivery.version:
+            self._begin_offer(mark)
+        # Where the engine keeps another order in spite of ours, its version does not tell.
+        ordered = bool(self._some(outbox.ORDER, b""))
+        self._deliver(outbox.FORGET)
+        self._deliver(outbox.ORDER)
+        if begins or ordered or mark.version != self.delivery.version:
             self._learn(self._engine.mark().version)
-        if begins:
-            self._walk, self._walked = learn.logins(self._map, time(), TOGETHER), mark.identity
-            self._told(offered=self.delivery.offered + 1)
+        more = self._deliver(outbox.LOGIN, _PORTIONS)
         if again:
-            self._offer(mark)
+            more = self._go_on_offering() or more
         self._renew()
         if monotonic() - self._expired > _EXPIRE_EVERY:
             self._expired = monotonic()
             self._engine.expire(time())
         self._told(since=time())
+        if more:
+            self._hurry.set()
+
+    def _look(self) -> tuple[bytes | None, bytes | None]:
+        """To whom all was offered, and the walk that goes on; commands know that we share."""
+        with self.reading, self._map.reading() as tables:
+            shares = outbox.shares_as(tables, self._host)
+            found = tables.get(b"meta", rows.OFFERED), tables.get(b"meta", rows.OFFERING)
+            self._told(waiting=tables.count(b"outbox"))
+        if shares:
+            return found
+        with self.reading:
+            switch(self._map, self._host, unless=lambda: self._over)
+        return None, None
 
     def _learn(self, version: int) -> None:
         """Take over the orders; ``version`` was read before them, so that none is missed."""
         records = self._engine.records()
         with self.reading:
-            learned = learn.learn(self._map, records, time())
-        self._told(version=version, learned=self.delivery.learned + learned)
+            learned = self._learner.learn(records, time())
+        if learned.skipped:
+            # They are not known yet: ours goes first, and then what the engine makes of both.
+            version = min(version - 1, self.delivery.version)
+            self._hurry.set()
+        self._told(version=version, learned=self.delivery.learned + learned.taken)
         self._wake()
 
-    def _offer(self, mark: Mark) -> None:
-        """Go on with the walk over all logins, for a while: orders of others come in between."""
-        # What goes wrong meanwhile begins it anew: nobody knows how far it came.
-        walk, self._walk = self._walk, None
-        for _ in range(_OFFERED):
-            with self.reading:
-                some = next(walk, None) if walk is not None else None
-            if some is None:
-                with self.reading, self._map.changing() as tables:
-                    tables.put(b"meta", rows.OFFERED, mark.name())
-                return
-            self._put(some)
-        self._walk = walk
-        self._hurry.set()
+    # Offering all there is
 
-    def _deliver(self) -> None:
+    def _begin_offer(self, mark: Mark) -> None:
+        self._express.forget_all()
+        with self.reading:
+            self._offer = None
+            offer = Offer(self._map, mark, TOGETHER)
+            records = learn.own_records(self._map, self._host, time())
+        self._engine.put_records(records, time())
+        self._told(offered=self.delivery.offered + 1)
+        self._offer = offer
+
+    def _go_on_offering(self) -> bool:
+        """Go on for a while, orders of others come in between; whether there is more."""
+        # What goes wrong meanwhile begins it anew: nobody knows how far it came.
+        offer, self._offer = self._offer, None
+        for _ in range(_PORTIONS):
+            with self.reading:
+                some = offer.some() if offer is not None else []
+            if not some:
+                return False
+            self._put(some)
+            if self._hurry.is_set():
+                break
+        self._offer = offer
+        return True
+
+    # The outbox
+
+    def _deliver_all(self) -> None:
         """Send the outbox, orders first: they take away."""
         for kind in (outbox.FORGET, outbox.ORDER, outbox.LOGIN):
-            after = b""
-            while found := self._some(kind, after):
-                self._deliver_some(kind, found)
-                after = found[-1][0]
-        with self.reading, self._map.reading() as tables:
-            self._told(waiting=tables.count(b"outbox"))
+            self._deliver(kind)
+
+    def _deliver(self, kind: bytes, most: int | None = None) -> bool:
+        """Send what is of one kind; of ``most`` round trips, fewer in a hurry: is there more?"""
+        after = b""
+        for number in count():
+            found = self._some(kind, after)
+            if not found:
+                break
+            if most is not None and number and (number >= most or self._hurry.is_set()):
+                return True
+            self._deliver_some(kind, found)
+            after = found[-1][0]
+        return False
 
     def _some(self, kind: bytes, after: bytes) -> list[tuple[bytes, bytes]]:
         with self.reading, self._map.reading() as tables:
@@ -236,6 +274,7 @@ class Sender:
             return
         with self.reading, self._map.changing() as tables:
             outbox.delivered(tables, found)
+            self._told(waiting=tables.count(b"outbox"))
         for key, _ in found:
             self._express.forget(key[1:])
 
@@ -253,26 +292,11 @@ class Sender:
                 self._engine.remove(record)
         self._told(sent=self.delivery.sent + len(records))
 
-    # Sessions
-
     def _renew(self) -> None:
-        """What an open session holds here is granted elsewhere too, for a window from now."""
-        now = time()
-        if now - self._renewed < max(self._window / _RENEWALS, TURN_EVERY):
+        if not self._renewals.is_due():
             return
         with self.reading:
-            held = self._map.sessions(now)
-        due = [
-            Shared(address, key.user, key.service, hold.began, min(hold.until, now + self._window))
-            for (address, key), hold in held.items()
-            if _half(self._renewed - hold.began, self._window)
-            < _half(now - hold.began, self._window)
-        ]
+            now, due = self._renewals.due()
         for start in range(0, len(due), TOGETHER):
             self._put(due[start : start + TOGETHER])
-        self._renewed = now
-
-
-def _half(age: float, window: float) -> int:
-    """How many halves of a window have gone by since a session began."""
-    return int(max(age, 0.0) // (window / 2))
+        self._renewals.done(now)

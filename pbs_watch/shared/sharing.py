@@ -118,7 +118,10 @@ class Sharing:
         self._counts = Counts(engine=name)
         self._hurried = -1
         self._sure_at = 0.0
-        self._told = ""
+        self._trouble = ""
+        """Why the last questions had no answer; empty: they had one."""
+        self._reported = ""
+        """What the sending thread met, as far as it was told."""
         self._asked_to_end = False
 
     def begin(self) -> None:
@@ -146,7 +149,7 @@ class Sharing:
             in_flight=len(self._asked),
             waiting=delivery.waiting,
             reachable=not self._breaker.open and not delivery.error,
-            error=delivery.error or (self._told if self._breaker.open else ""),
+            error=delivery.error or (self._trouble if self._breaker.open else ""),
         )
 
     @property
@@ -191,6 +194,8 @@ class Sharing:
         if self._held or self._asker.has_results:
             held, self._held = self._held, []
             while (answered := self._asker.result()) is not None:
+                if answered.found is not None:
+                    self._succeeded()
                 held.append(answered)
             for answered in held:
                 self._take(answered)
@@ -200,34 +205,43 @@ class Sharing:
 
     def _take(self, answered: Answered) -> None:
         if answered.found is None:
-            self._told = answered.error
+            self._trouble = answered.error
             self._failed()
             self._settle(answered.numbers, self._unreachable)
             return
-        if answered.found.version > self._sender.delivery.version and answered.numbers:
+        if not answered.numbers:
+            return
+        if answered.found.version > self._sender.delivery.version:
             # Another host has given an order: what was found may be void by it.
-            if answered.found.version > self._hurried:
+            if answered.found.version != self._hurried:
                 self._hurried = answered.found.version
                 self._sender.hurry()
             if any(number in self._asked for number in answered.numbers):
                 self._held.append(answered)
             return
-        if self._breaker.succeeded():
-            log.warning("the engine of the shared grants can be asked again")
-        if answered.numbers:
-            self._counts = replace(self._counts, round_trip=answered.took)
-            self._keep(answered.found)
-            sure = monotonic() >= self._sure_at
-            self._settle(answered.numbers, self._decide if sure else self._unreachable)
+        # Versions begin anew with an engine that comes back empty.
+        self._hurried = -1
+        self._counts = replace(self._counts, round_trip=answered.took)
+        self._keep(answered.found)
+        sure = monotonic() >= self._sure_at
+        self._settle(answered.numbers, self._decide if sure else self._unreachable)
 
     def _settle(self, numbers: Sequence[int], decide: Callable[[bytes], Verdict]) -> None:
         questions = [self._asked.pop(number) for number in numbers if number in self._asked]
         self._server.settle(questions, decide)
 
+    def _succeeded(self) -> None:
+        """The engine has given an answer, whatever becomes of it."""
+        self._trouble = ""
+        if self._breaker.succeeded():
+            log.warning("the engine of the shared grants can be asked again")
+
     def _failed(self) -> None:
         self._sure_at = monotonic() + SETTLING
         if self._breaker.failed():
-            self._notices.warn("shared", f"{self._told}; what only other hosts know is unknown now")
+            self._asker.watch()
+            said = f"{self._trouble}; what only other hosts know is unknown now"
+            self._notices.warn("shared", said)
 
     def _give_up(self, now: float) -> None:
         """Answer what has waited for too long; a late answer is still kept when it comes."""
@@ -236,11 +250,15 @@ class Sharing:
             _, number = heappop(self._due)
             if number in self._asked:
                 late.append(number)
-        if late:
-            self._count(late=len(late))
-            self._told = self._told or f"{self._counts.engine}: answers too late"
+        if not late:
+            return
+        self._count(late=len(late))
+        # An answer that waits for an order to be learned says that the engine is there.
+        held = {number for answered in self._held for number in answered.numbers}
+        if not held.issuperset(late):
+            self._trouble = self._trouble or f"{self._counts.engine}: answers too late"
             self._failed()
-            self._settle(late, self._unreachable)
+        self._settle(late, self._unreachable)
 
     def _keep(self, found: Found) -> None:
         """Make logins of it."""
@@ -264,9 +282,10 @@ class Sharing:
     def _report(self) -> None:
         """Say what the sending thread met, once a minute at most."""
         error = self._sender.delivery.error
-        if error and error != self._told:
-            self._told = error
-            self._notices.warn("shared", error)
+        if error != self._reported:
+            self._reported = error
+            if error:
+                self._notices.warn("shared", error)
         if self._express.slowest.latest > self._manner.linger > 0.0:
             took, self._express.slowest.latest = self._express.slowest.latest, 0.0
             self._notices.warn(

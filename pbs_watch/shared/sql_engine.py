@@ -12,9 +12,10 @@ from time import time
 from typing import Any
 
 from pbs_watch.errors import SharedError
-from pbs_watch.grants.records import Record, merged, pack, unpack
+from pbs_watch.grants.records import Record, merged, pack
 from pbs_watch.shared import sql_tables as sql
 from pbs_watch.shared.engine import USERS_KEPT, Found, Mark, Shared, by_address
+from pbs_watch.shared.legible import Legible
 from pbs_watch.shared.sql_authpfix import Old
 from pbs_watch.shared.sql_link import Link
 from pbs_watch.shared.sql_own import Own
@@ -32,6 +33,7 @@ class SqlEngine:
         self._own = where.layout == "own"
         self.layout: Own | Old = Own() if self._own else Old(where.table, window)
         self._link = Link(where)
+        self._legible = Legible()
         self._checked: object = None
         """The connection whose tables were looked at."""
 
@@ -88,7 +90,11 @@ class SqlEngine:
         """See :meth:`Engine.records`."""
         with self._link.errors():
             found = self._link.run((f"SELECT subject, record FROM {ORDERS}", ()))  # noqa: S608
-            return [unpack(sql.raw(key), sql.raw(value)) for key, value in found]
+            return list(self._read(found).values())
+
+    def _read(self, found: list[tuple[Any, ...]]) -> dict[bytes, Record]:
+        records = ((sql.raw(key), sql.raw(value)) for key, value in found)
+        return self._legible.read(self._link.name, records)
 
     def put_records(self, records: Sequence[Record], now: float) -> None:
         """See :meth:`Engine.put_records`."""
@@ -96,12 +102,10 @@ class SqlEngine:
             self._link.change(lambda: self._merge(records, now))
 
     def _merge(self, records: Sequence[Record], now: float) -> None:
-        # The row of the version first: hosts that change orders wait for each other there.
-        lock = f"SELECT value FROM {META} WHERE name = 'version' FOR UPDATE"  # noqa: S608
-        self._link.run((lock, ()))
+        self._lock_orders()
         found = self._link.run((f"SELECT subject, record FROM {ORDERS} FOR UPDATE", ()))  # noqa: S608
         changed = False
-        known = {sql.raw(key): unpack(sql.raw(key), sql.raw(value)) for key, value in found}
+        known = self._read(found)
         for record in records:
             new = merged(known.get(record.key), record)
             if new != known.get(record.key):
@@ -116,14 +120,29 @@ class SqlEngine:
                 self._link.run((f"DELETE FROM {ORDERS} WHERE subject = %s", [key]))  # noqa: S608
                 changed = True
         if changed:
-            self._link.run((f"UPDATE {META} SET value = value + 1 WHERE name = 'version'", ()))  # noqa: S608
+            self._raise_version()
+
+    def _lock_orders(self) -> None:
+        """Hosts that change orders wait for each other at the row of the version."""
+        lock = f"SELECT value FROM {META} WHERE name = 'version' FOR UPDATE"  # noqa: S608
+        self._link.run((lock, ()))
+
+    def _raise_version(self) -> None:
+        self._link.run((f"UPDATE {META} SET value = value + 1 WHERE name = 'version'", ()))  # noqa: S608
 
     def forget(self, user: bytes) -> None:
         """See :meth:`Engine.forget`."""
         with self._link.errors():
-            for statement in self.layout.forget(user):
-                self._link.run(statement)
-            self._link.run((f"DELETE FROM {ORDERS} WHERE subject = %s", [b"BU" + user]))  # noqa: S608
+            self._link.change(lambda: self._forget(user))
+
+    def _forget(self, user: bytes) -> None:
+        self._lock_orders()
+        for statement in self.layout.forget(user):
+            self._link.run(statement)
+        name = [b"BU" + user]
+        if self._link.run((f"SELECT subject FROM {ORDERS} WHERE subject = %s", name)):  # noqa: S608
+            self._link.run((f"DELETE FROM {ORDERS} WHERE subject = %s", name))  # noqa: S608
+            self._raise_version()
 
     def all(self, now: float) -> Iterator[Shared]:
         """See :meth:`Engine.all`."""

@@ -124,20 +124,30 @@ class Link:
             return list(cursor.fetchall())
 
     def change(self, change: Callable[[], _Result]) -> _Result:
-        """Run ``change`` in one transaction, again where it collided with another host's."""
+        """Run ``change`` in one transaction, again where it collided with another host's.
+
+        Whatever goes wrong, the transaction and its locks are gone when this raises.
+        """
         for left in range(_TRIES, 0, -1):
             connection = self.connected()
             try:
                 connection.begin()
                 result = change()
                 connection.commit()
-            except pymysql.err.OperationalError as error:
-                if _number(error) not in _COLLISIONS or left == 1:
+            except BaseException as error:
+                collided = isinstance(error, pymysql.Error) and _number(error) in _COLLISIONS
+                self._undo(connection)
+                if not collided or left == 1:
                     raise
-                connection.rollback()
             else:
                 return result
         raise AssertionError  # the last try returns or raises
+
+    def _undo(self, connection: Any) -> None:
+        try:
+            connection.rollback()
+        except (pymysql.Error, OSError):
+            self.close()
 
     def close(self) -> None:
         """Close the connection; never raises."""

@@ -13,6 +13,7 @@ from pbs_watch.grants import hand
 from pbs_watch.grants.changes import Changes, grant
 from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.store import Map
+from pbs_watch.shared.switch import switch
 from tests.daemon import NO, OK, TROUBLE, Daemon, Log, command, login, until
 
 Start = Callable[..., Daemon]
@@ -86,6 +87,18 @@ def test_orders_from_before_are_about_the_name_in_lower_case(tmp_path: Path) -> 
     hand.fold_orders(grants)
     found = {bar.name: bar.until for bar in grants.obey().bars}
     assert found == {b"eve": pytest.approx(now + 90), b"bob": pytest.approx(now + 60)}
+    grants.close()
+
+
+def test_what_nobody_has_heard_of_is_told_by_the_name_in_lower_case_alone(tmp_path: Path) -> None:
+    now = time.time()
+    grants = Map(tmp_path, "daemon")
+    switch(grants, "mx1")
+    hand.bar(grants, Bar("user", b"Eve", now, now + 60), "root", "block")
+    hand.fold_orders(grants)
+    with grants.reading() as tables:
+        assert [key for key, _ in tables.rows(b"outbox")] == [b"OBUeve"]
+        assert [key for key, _ in tables.rows(b"shared")] == [b"BUeve"]
     grants.close()
 
 

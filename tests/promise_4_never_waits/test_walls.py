@@ -368,3 +368,19 @@ def test_the_packages_that_are_installed_are_those_that_exist() -> None:
 def test_every_module_can_be_imported_alone(name: str) -> None:
     if name != "__main__":
         importlib.import_module(f"pbs_watch.{name.replace('/', '.')}".removesuffix(".__init__"))
+
+
+def test_the_table_of_rooms_names_each_module() -> None:
+    """Of design.md; a folder that stands there alone holds what its name says."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    table = text.partition("| room | holds |\n")[2].partition("\n\n")[0]
+    named: set[str] = set()
+    for cell in re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE):
+        folder, colon, names = cell.partition("/`: ")
+        inside = f"{folder.removeprefix('`')}/" if colon else ""
+        for name in re.findall(r"`([^`]+)`", names if colon else cell):
+            whole = [one for one in MODULES if name.endswith("/") and one.startswith(name)]
+            named.update(whole or [inside + name])
+    parts = {name for name in MODULES if not name.endswith(("__init__", "__main__"))}
+    assert parts - named == set()
+    assert {name for name in named if not name.endswith("__init__")} - parts == set()

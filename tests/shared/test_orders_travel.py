@@ -38,6 +38,19 @@ def test_a_revocation_ends_what_others_have_kept(pair: tuple[Host, Host]) -> Non
     assert second.ask("198.18.0.1") == OK  # a new login grants again
 
 
+def test_a_record_that_cannot_be_read_costs_no_other(
+    engine: Redis, pair: tuple[Host, Host]
+) -> None:
+    first, second = pair
+    engine.client().hset("pbs-watch:orders", b"BUe\x1bve", b"rubbish")
+    first.logs_in("198.18.0.1")
+    assert second.ask("198.18.0.1") == OK
+    first.by_hand("revoke", "198.18.0.1")
+    until(lambda: second.knows_not("198.18.0.1"), "the order is learned")
+    assert "there is no order" in first.daemon.said
+    assert "\x1b" not in first.daemon.said
+
+
 def test_what_is_only_in_the_engine_is_void_too(pair: tuple[Host, Host]) -> None:
     first, second = pair
     first.logs_in("198.18.0.1")

@@ -19,9 +19,9 @@ from pbs_watch.grants.store import Map
 from pbs_watch.shared.breaker import FAILURES, Breaker
 from pbs_watch.shared.engine import Mark, Shared
 from pbs_watch.shared.express import Express
-from pbs_watch.shared.hosts import switch
-from pbs_watch.shared.learn import learn, logins, own_records
+from pbs_watch.shared.learn import Learned, Learner, logins, own_records
 from pbs_watch.shared.sending import Sender
+from pbs_watch.shared.switch import switch
 
 HERE = (1, 2, 3)
 """The place of a line."""
@@ -70,6 +70,41 @@ def test_a_batch_that_failed_waits_with_what_came_after_it() -> None:
     pending.failed()
     assert pending.making.outbox == {b"198.18.0.1\0bob", b"198.18.0.2\0bob"}
     assert set(pending.making.news) == {b"198.18.0.1\0bob", b"198.18.0.2\0bob"}
+
+
+def test_what_is_not_yet_committed_when_sharing_begins_is_told_as_well(grants: Map) -> None:
+    """And nothing of it when it ends."""
+    pending = Pending()
+    read_here(pending.making, b"198.18.0.1", NOW + 60)
+    batch = pending.hand_over()
+    read_here(pending.making, b"198.18.0.2", NOW + 60)
+    pending.making.login(b"198.18.0.3", grant(NOW + 60, NOW, b"bob", b"pop3d"))  # another host's
+    pending.share(sharing=True)
+    assert set(pending.making.news) == {b"198.18.0.1\0bob", b"198.18.0.2\0bob"}
+    grants.commit(batch)
+    pending.committed()
+    grants.commit(pending.hand_over())
+    assert set(waiting(grants)) == {b"L198.18.0.1\0bob", b"L198.18.0.2\0bob"}
+    read_here(pending.making, b"198.18.0.4", NOW + 60)
+    pending.failed()
+    pending.share(sharing=False)
+    assert not pending.making.outbox
+    assert not pending.making.news
+    assert set(pending.making.logins) >= {b"198.18.0.1\0bob", b"198.18.0.4\0bob"}
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_a_batch_that_fails_after_a_reload_goes_by_what_is_so_then(
+    sharing: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    pending = Pending(sharing=not sharing)
+    read_here(pending.making, b"198.18.0.1", NOW + 60)
+    pending.hand_over()
+    pending.share(sharing=sharing)
+    pending.failed()
+    read_here(pending.making, b"198.18.0.2", NOW + 60)
+    told = {b"198.18.0.1\0bob", b"198.18.0.2\0bob"} if sharing else set()
+    assert pending.making.outbox == set(pending.making.news) == told
 
 
 def test_what_was_barred_meanwhile_is_not_told() -> None:
@@ -125,12 +160,13 @@ def test_an_order_that_is_still_to_be_told_is_not_replaced(grants: Map) -> None:
     hand.allow(grants, Allow(b"198.18.0.1", NOW + 5, None), "root")
     (told,) = own_records(grants, "mx1", NOW)
     hand.bar(grants, Bar("network", b"198.18.0.1", NOW + 9, NOW + 9), "root", "revoke")
-    assert learn(grants, [told], NOW + 10) == 0
+    learner = Learner(grants)
+    assert learner.learn([told], NOW + 10) == Learned(0, skipped=True)
     assert grants.obey().allows == ()
     with grants.changing() as tables:
         outbox.delivered(tables, tables.all(b"outbox"))
-    assert learn(grants, [told], NOW + 10) == 1
-    assert learn(grants, [told], NOW + 10) == 0
+    assert learner.learn([told], NOW + 10) == Learned(1, skipped=False)
+    assert learner.learn([told], NOW + 10) == Learned(0, skipped=False)
     assert [one.network for one in grants.obey().allows] == [b"198.18.0.1"]
 
 
