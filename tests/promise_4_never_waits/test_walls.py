@@ -174,7 +174,7 @@ ONLY = {
         "supervisor",
     },
     "prometheus_client": {"metrics"},
-    "pymysql": {"shared/sql_link"},
+    "pymysql": {"shared/sql_connection", "shared/sql_link"},
     "redis": {"shared/redis_client", "shared/redis_engine"},
     "zstandard": {"log/decompress"},
     "threading": {
