@@ -95,6 +95,7 @@ PURE = {
     "shared/keep",
     "shared/rights",
     "shared/mysql_cf",
+    "shared/redis_scripts",
     "shared/sql_authpfix",
     "shared/sql_own",
     "shared/sql_tables",
