@@ -22,7 +22,7 @@ from pbs_watch.notices import Notices
 from pbs_watch.shared.engine import Shared
 from pbs_watch.shared.redis_engine import GRANT, RedisEngine
 from pbs_watch.shared.where import Server, Where
-from tests.daemon import NO, OK, until
+from tests.daemon import NO, OK, command, until
 from tests.engines import Redis
 from tests.hosts import AT_ONCE, Host
 
@@ -113,6 +113,23 @@ def test_a_login_that_cannot_be_told_keeps_no_others_back(
     assert [
         record.getMessage().count("cannot be told of 198.18.0.9") for record in caplog.records
     ] == [1]
+
+
+def test_a_login_dated_in_the_future_gets_around_no_block(engine: Redis, host: Start) -> None:
+    one = host("a", f"redis://{engine.where}/0", *AT_ONCE)
+    one.by_hand("block", "--user", "bob", "--for", "1h")
+    one.is_in_step()
+    now = int(time.time()) * MICROS
+    with closing(engine.client()) as client:
+        for number, user in enumerate((b"bob", b"carol")):
+            value = b"%d %d pop3d" % (now + 600 * MICROS, now + 7200 * MICROS)
+            client.hset(GRANT + b"198.18.0.%d" % number, user, value)
+    assert (one.ask("198.18.0.0"), one.ask("198.18.0.1")) == (NO, OK)
+    until(lambda: b"carol" in one.by_hand("list").out, "what was found is committed")
+    assert b"bob" not in one.by_hand("list").out
+    for number, status in enumerate((1, 0)):
+        words = ("--map", one.map, "--config", one.home / "empty.toml")
+        assert command("why", f"198.18.0.{number}", *words).status == status
 
 
 # Times that no row can hold

@@ -271,6 +271,11 @@ def test_the_documented_rights_are_enough(guarded: Redis, host: Start, password:
     assert first.state()["error"] == ""
 
 
+def test_the_manual_has_the_rights_that_are_meant() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "shared.rst").read_text()
+    assert f"ACL SETUSER pbs-watch on >PASSWORD {ACL} The" in " ".join(manual.split())
+
+
 def test_a_wrong_password_is_told_as_such(guarded: Redis, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("another\n")
