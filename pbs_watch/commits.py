@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from pbs_watch.errors import MapError
+from pbs_watch.errors import MapError, UnpackableError
+from pbs_watch.grants import rows
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.writer import Writer
@@ -94,11 +95,25 @@ class Commits:
                 self._notices.told("commit", f"{self._map.path}: can be written again")
             return
         self._pending.failed()
+        if isinstance(error, UnpackableError) and self._left_out():
+            self._at = now
+            return
         self._at = now + RETRY_AFTER
         if str(error) != self._unwritten:
             self._unwritten = str(error)
             self._notices.note(str(error))
             self._notices.told("commit", str(error), level=logging.ERROR)
+
+    def _left_out(self) -> int:
+        """Leave out what other hosts told and no row can hold, or nothing is ever written again."""
+        # What was read here has a place, and is never left out.
+        left = self._pending.making.leave_out(lambda one: not one.source and not rows.fits(one))
+        if left:
+            self._notices.warn(
+                "learned",
+                f"left out {left} logins that other hosts told: no row can hold their times",
+            )
+        return left
 
     def begin(self, now: float) -> None:
         """Hand a batch over if it is time."""

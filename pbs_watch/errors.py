@@ -38,6 +38,10 @@ class MapError(PbsWatchError):
     """The map is missing, damaged, of another schema, or cannot be read or written."""
 
 
+class UnpackableError(MapError):
+    """A login or grant has a time that no row can hold; nothing was written."""
+
+
 class SourceError(PbsWatchError):
     """A log cannot be read at all (a directory, a device); a missing log is not an error."""
 

@@ -5,8 +5,12 @@ Rows are written in order of their keys and all at once: LMDB then finds each pa
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Mapping
+
+from pbs_watch.errors import UnpackableError
 from pbs_watch.grants import rows
-from pbs_watch.grants.changes import Changes
+from pbs_watch.grants.changes import Changes, Grant
 from pbs_watch.grants.outbox import LOGIN
 from pbs_watch.grants.sweep import Over, held, remember
 from pbs_watch.grants.tables import Tables
@@ -18,7 +22,8 @@ REFUSALS_KEPT = 100_000
 def put(tables: Tables, changes: Changes, retention: float) -> list[Over]:
     """Write ``changes``; returns the grants that were found over, and have begun anew.
 
-    ``retention``: seconds for which those and refusals are remembered; 0: not at all.
+    ``retention``: seconds for which those and refusals are remembered; 0: not at all.  Raises
+    :class:`UnpackableError` for a login that no row can hold.
     """
     # Sessions after grants: one that is over may have bridged a gap.
     _put_logins(tables, changes)
@@ -38,8 +43,15 @@ def put(tables: Tables, changes: Changes, retention: float) -> list[Over]:
     return over
 
 
+def _packed(pack: Callable[[Grant], bytes], values: Mapping[bytes, Grant]) -> dict[bytes, bytes]:
+    try:
+        return {name: pack(value) for name, value in values.items()}
+    except (struct.error, OverflowError, ValueError) as error:
+        raise UnpackableError(f"a login has a time that no row can hold ({error})") from None
+
+
 def _put_logins(tables: Tables, changes: Changes) -> None:
-    new = {name: rows.pack_login(login) for name, login in changes.logins.items()}
+    new = _packed(rows.pack_login, changes.logins)
     names = sorted(new)
     known = dict(tables.some(b"logins", names))
     for name, old in known.items():
@@ -56,7 +68,7 @@ def _put_logins(tables: Tables, changes: Changes) -> None:
 
 
 def _put_grants(tables: Tables, changes: Changes) -> list[Over]:
-    new = {address: rows.pack_grant(grant) for address, grant in changes.grants.items()}
+    new = _packed(rows.pack_grant, changes.grants)
     names = sorted(new)
     over: list[Over] = []
     for name, old in tables.some(b"grants", names):

@@ -7,6 +7,7 @@ the map's own transaction both use them.  ``expires`` only grows (facts/followin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -263,6 +264,23 @@ class Changes:
         self.told = max(self.told, later.told)
         self.outbox |= later.outbox
         self.news.update(later.news)
+
+    def leave_out(self, login_is: Callable[[Grant], bool]) -> int:
+        """Take out the logins of which that holds, and their part in the grants; how many."""
+        gone = {key for key, login in self.logins.items() if login_is(login)}
+        left = {key: login for key, login in self.logins.items() if key not in gone}
+        addresses = {key[: key.index(b"\0")] for key in gone}
+        for address in addresses:
+            self.grants.pop(address, None)
+        for key, login in left.items():
+            address = key[: key.index(b"\0")]
+            if address in addresses:
+                old = self.grants.get(address)
+                self.grants[address] = login if old is None else old.joined(login)
+        self.logins, self._crowd = left, None
+        self.outbox -= gone
+        self.news = {key: login for key, login in self.news.items() if key not in gone}
+        return len(gone)
 
     def without(self, orders: Orders) -> Changes:
         """These changes but for what ``orders`` bar, which were given after they were made."""

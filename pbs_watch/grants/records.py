@@ -11,6 +11,7 @@ Records are kept as long as they can matter: allows until they end, the others f
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -19,6 +20,9 @@ from pbs_watch.grants.orders import MEMORY, Allow, Bar
 
 Act = Literal["allow", "bar", "unblock", "end"]
 """``end``: there is no order about this subject any more."""
+
+LONGEST_KEY = 420
+"""Bytes of the longest key of an order: a user as long as the map keeps him, and some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +101,38 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(key: bytes, value: bytes) -> Record:
-    """What :func:`pack` packed; raises ValueError on anything else."""
-    row = json.loads(value)
+    """What :func:`pack` packed; raises ValueError on anything else, whoever wrote it."""
     try:
+        row = json.loads(value)
         act, since, until = row["act"], float(row["since"]), row["until"]
         record = Record(
             key, act, since, None if until is None else float(until), row["by"], row["note"]
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no record of an order: {error}") from None
-    if act not in get_args(Act) or not all(isinstance(row[one], str) for one in ("by", "note")):
-        raise ValueError("a record of no kind of order")
-    record.order()  # it is one, or this raises
+        _check(record)
+    except (KeyError, TypeError, OverflowError, RecursionError, struct.error) as error:
+        raise ValueError(f"no record of an order: {error!r}") from None
     return record
+
+
+def _check(record: Record) -> None:
+    """Raise where the map cannot hold a record, or the order that it makes."""
+    key, act = record.key, record.act
+    if act not in get_args(Act) or not all(
+        isinstance(one, str) for one in (record.by, record.note)
+    ):
+        raise ValueError("a record of no kind of order")
+    if not 1 < len(key) <= LONGEST_KEY or b"\0" in key:
+        raise ValueError("a record of nothing that an order can name")
+    if act != "end" and (act == "allow") != (key[:1] == b"A"):
+        raise ValueError("a record of another kind than its order")
+    if key[:1] == b"A" or key[:2] == b"BN":
+        rows.check_network(key[1:] if key[:1] == b"A" else key[2:])
+    elif key[:2] != b"BU" and key != b"BE":
+        raise ValueError("a record of an order of no kind")
+    if record.until is None and act in {"bar", "unblock"}:
+        raise ValueError("a record of a bar without an end")
+    times = [record.since] if record.until is None else [record.since, record.until]
+    if not all(0.0 <= time < rows.LATEST for time in times):
+        raise ValueError("a record of no time")
+    for text in (record.by, record.note):
+        rows.bytes_of(text)

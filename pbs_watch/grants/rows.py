@@ -88,6 +88,10 @@ LONGEST_NAME = 400
 NEVER = b"\xff" * 8
 """A due time for what does not end by itself."""
 
+LATEST = (1 << 63) / 1e6
+"""Epoch seconds before which a time must lie that others gave us: 64 bits hold it, and what is
+added to it."""
+
 
 def micros(seconds: float) -> int:
     """Epoch seconds as the map keeps them."""
@@ -126,6 +130,11 @@ def pack_login(login: Grant) -> bytes:
         + service
         + b"\0"
     )
+
+
+def fits(grant: Grant) -> bool:
+    """Whether :func:`pack_login` can pack it."""
+    return all(0.0 <= time < LATEST for time in grant[:3])
 
 
 def pack_grant(grant: Grant) -> bytes:
@@ -357,7 +366,7 @@ def order_key(order: Allow | Bar) -> bytes:
     return _BAR + _SUBJECTS[order.subject] + order.name
 
 
-def _check_network(name: bytes) -> None:
+def check_network(name: bytes) -> None:
     """Raise ValueError where a network's name is not one."""
     try:
         size, length, _ = prefix(name)
@@ -380,12 +389,12 @@ def unpack_order(key: bytes, value: bytes) -> Allow | Bar:
     _, since, until = _ORDER.unpack_from(value)
     note = text_of(value[_ORDER.size :])
     if key[:1] == _ALLOW:
-        _check_network(key[1:])
+        check_network(key[1:])
         ends = None if value[16:24] == NEVER else until / 1e6
         return Allow(key[1:], since / 1e6, ends, note)
     subject = _SUBJECT_OF.get(key[1:2])
     if subject is None:
         raise ValueError("an order of no kind")
     if subject == "network":
-        _check_network(key[2:])
+        check_network(key[2:])
     return Bar(subject, key[2:], since / 1e6, until / 1e6, note)

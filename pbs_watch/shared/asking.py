@@ -19,8 +19,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic, time
 
 from pbs_watch.errors import SharedError
-from pbs_watch.grants.address import NETWORK_BITS, widened
-from pbs_watch.shared.engine import PATIENCE, Engine, Found
+from pbs_watch.grants.address import NETWORK_BITS, literal, widened
+from pbs_watch.shared.engine import PATIENCE, Engine, Found, by_address
 
 TOGETHER = 500
 """Addresses in one round trip: some milliseconds of work for the engine."""
@@ -147,7 +147,7 @@ class Asker:
         error = ""
         for _ in range(2):
             try:
-                found = self._engine.find(names, time())
+                found = _asked(self._engine.find(names, time()), names)
             except SharedError as trouble:
                 error = str(trouble)
                 if monotonic() - began > PATIENCE / 2:
@@ -177,3 +177,19 @@ def _names(addresses: Iterable[bytes]) -> list[bytes]:
         if b":" in address:
             names[widened(address, NETWORK_BITS)] = None
     return list(names)
+
+
+def _asked(found: Found, names: Iterable[bytes]) -> Found:
+    """What was asked for, by the names that were asked.
+
+    A server may answer with another spelling: to MySQL words that differ in spaces at their end are
+    the same, and to some tables those that differ in case.
+    """
+    wanted = frozenset(names)
+    logins = []
+    for some in found.logins.values():
+        for one in some:
+            name = one.address if one.address in wanted else literal(one.address.strip())
+            if name in wanted:
+                logins.append(one._replace(address=name))
+    return Found(found.version, by_address(logins))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from pbs_watch.grants.records import Record
+from pbs_watch.grants.rows import LATEST
 
 PATIENCE = 1.0
 """Seconds that a server may take to accept a connection or to answer."""
@@ -106,6 +107,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Close the connection; never raises."""
+
+
+def seconds(number: object, unit: float = 1e6) -> float:
+    """Epoch seconds of a number as an engine keeps it; raises ValueError where it is no time.
+
+    ``unit``: how many make a second.
+    """
+    found = int(number if isinstance(number, bytes) else str(number)) / unit
+    if not 0.0 <= found < LATEST:
+        raise ValueError("no time")
+    return found
 
 
 def by_address(logins: Iterable[Shared]) -> dict[bytes, list[Shared]]:

@@ -10,9 +10,10 @@ key                        holds
 ``pbs-watch:epoch``        a random name given to the data when they began
 =========================  =======================================================================
 
-A login is written by a script (atomic, and repeating it does no harm); a question is one pipeline,
-one round trip however many addresses it names.  The script and the hash of one address have one
-key, so that addresses could be spread over a cluster.
+A login is written by a script (atomic, and repeating it does no harm); a question is one pipeline
+of scripts, one round trip however many addresses it names.  The scripts and the hash of one address
+have one key, so that addresses could be spread over a cluster.  What others wrote there concerns
+that address alone, and makes way for the next login.
 
 Promises of Redis: replication to replicas is asynchronous, and a server without persistence forgets
 all when it restarts.  Therefore :meth:`RedisEngine.mark` has the server's run_id: where it is
@@ -21,11 +22,11 @@ another one than before, every host offers again what it knows.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from hashlib import sha1
 from typing import Any
 
 import redis
@@ -33,10 +34,13 @@ import redis
 from pbs_watch.errors import SharedError
 from pbs_watch.grants import rows
 from pbs_watch.grants.records import Record, merged, pack
-from pbs_watch.shared.engine import USERS_KEPT, Found, Mark, Shared
+from pbs_watch.shared.engine import USERS_KEPT, Found, Mark, Shared, seconds
 from pbs_watch.shared.legible import Legible
 from pbs_watch.shared.redis_client import advice, client
+from pbs_watch.shared.redis_scripts import GET, LARGEST, NAMES, PUT
 from pbs_watch.shared.where import Where
+
+log = logging.getLogger("pbs_watch")
 
 GRANT, ORDERS, VERSION, EPOCH = (
     b"pbs-watch:grant:",
@@ -45,36 +49,8 @@ GRANT, ORDERS, VERSION, EPOCH = (
     b"pbs-watch:epoch",
 )
 
-_PUT = """
-local old = redis.call('HGET', KEYS[1], ARGV[1])
-local expires, login, service = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-if old then
-  local e, l, s = string.match(old, '^(%d+) (%d+) (.*)$')
-  if e then
-    if tonumber(e) > expires then expires = tonumber(e) end
-    if tonumber(l) > login then login, service = tonumber(l), s end
-  end
-end
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', expires, login, service))
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[5]) then
-  local all, first, user = redis.call('HGETALL', KEYS[1]), nil, nil
-  for i = 1, #all, 2 do
-    local e = tonumber(string.match(all[i + 1], '^%d+')) or 0
-    if not first or e < first then first, user = e, all[i] end
-  end
-  redis.call('HDEL', KEYS[1], user)
-end
-local time, left = redis.call('TIME'), redis.call('PTTL', KEYS[1])
-local now, due = time[1] * 1000 + math.floor(time[2] / 1000), math.floor(expires / 1000)
-if left < 0 or now + left < due then
-  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', due))
-end
-return 1
-"""
-"""The later expiry wins, for the login and for the key; the earliest login makes room."""
-
-_PUT_NAME = sha1(_PUT.encode(), usedforsecurity=False).hexdigest()
-"""By which the server knows the script."""
+_OF_ONE = ("WRONGTYPE", "is not an integer", "invalid expire time")
+"""Errors that concern one login alone: to send it again is of no use, and the others are there."""
 
 _SCANNED = 1000
 """Keys that one step of a walk over all of them looks at."""
@@ -90,6 +66,8 @@ class RedisEngine:
         self._where = where
         self._client = client(where)
         self._legible = Legible()
+        self._untold = False
+        """Whether it was said that a login cannot be told."""
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -115,32 +93,54 @@ class RedisEngine:
 
     def put(self, logins: Sequence[Shared]) -> None:
         """See :meth:`Engine.put`."""
-        with self._errors():
-            try:
-                self._run_script(logins)
-            except redis.exceptions.NoScriptError:
-                # The first time, and after a restart or a failover.
-                self._client.script_load(_PUT)
-                self._run_script(logins)
-
-    def _run_script(self, logins: Sequence[Shared]) -> None:
-        # By hand: the library's own way asks each time whether the script is there.
-        pipeline = self._client.pipeline(transaction=False)
+        calls = []
         for address, user, service, login, expires in logins:
             if expires is None:
                 raise SharedError(f"{self._where}: what is permanent is an order")
-            words = (user, rows.micros(expires), rows.micros(login), service, USERS_KEPT)
-            pipeline.execute_command("EVALSHA", _PUT_NAME, 1, GRANT + address, *words)
-        pipeline.execute()
+            words = (user, rows.micros(expires), rows.micros(login), service, USERS_KEPT, LARGEST)
+            calls.append((address, *words))
+        with self._errors():
+            for (address, *_), said in zip(calls, self._run(PUT, calls), strict=False):
+                if isinstance(said, redis.RedisError):
+                    if not any(one in str(said) for one in _OF_ONE):
+                        raise said
+                    self._tell_untold(address, said)
+
+    def _tell_untold(self, address: bytes, error: Exception) -> None:
+        if not self._untold:
+            self._untold = True
+            log.warning(
+                "%s: cannot be told of %s, and of others perhaps (%s); other hosts do not know it",
+                self._where, address.decode("ascii", "replace"), error,
+            )  # fmt: skip
+
+    def _run(self, script: str, calls: Sequence[Sequence[Any]], *more: str | bytes) -> list[Any]:
+        """What a script says for each key and its words, then the values of more keys; errors too.
+
+        By hand: the library's own way asks each time whether the script is there.
+        """
+        for again in (True, False):
+            pipeline = self._client.pipeline(transaction=False)
+            for address, *words in calls:
+                pipeline.execute_command("EVALSHA", NAMES[script], 1, GRANT + address, *words)
+            for key in more:
+                pipeline.get(key)
+            said: list[Any] = pipeline.execute(raise_on_error=False)
+            if not any(isinstance(one, redis.exceptions.NoScriptError) for one in said):
+                break
+            if again:
+                # The first time, and after a restart or a failover.
+                self._client.script_load(script)
+        return said
 
     def find(self, addresses: Sequence[bytes], now: float) -> Found:
         """See :meth:`Engine.find`."""
         with self._errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for address in addresses:
-                pipeline.hgetall(GRANT + address)
-            pipeline.get(VERSION)
-            *hashes, version = pipeline.execute()
+            calls = [(address, LARGEST) for address in addresses]
+            *hashes, version = said = self._run(GET, calls, VERSION)
+            for one in said:
+                if isinstance(one, redis.RedisError):
+                    raise one
             found = {
                 address: logins
                 for address, fields in zip(addresses, hashes, strict=True)
@@ -203,7 +203,7 @@ class RedisEngine:
     def forget(self, user: bytes) -> None:
         """See :meth:`Engine.forget`."""
         with self._errors():
-            for key in self._client.scan_iter(match=GRANT + b"*", count=_SCANNED):
+            for key in self._keys():
                 self._client.hdel(key, user)
         name = b"BU" + user
 
@@ -217,9 +217,18 @@ class RedisEngine:
     def all(self, now: float) -> Iterator[Shared]:
         """See :meth:`Engine.all`."""
         with self._errors():
-            for key in self._client.scan_iter(match=GRANT + b"*", count=_SCANNED):
-                fields = self._client.hgetall(key)
-                yield from _logins(key.removeprefix(GRANT), fields, now)
+            for key in self._keys():
+                address = key.removeprefix(GRANT)
+                (fields,) = self._run(GET, [(address, LARGEST)])
+                if isinstance(fields, redis.RedisError):
+                    raise fields
+                yield from _logins(address, fields, now)
+
+    def _keys(self) -> Iterator[bytes]:
+        found: Iterator[bytes] = self._client.scan_iter(
+            match=GRANT + b"*", count=_SCANNED, _type="hash"
+        )
+        return found
 
     def expire(self, now: float) -> int:  # noqa: ARG002 - of the interface
         """Nothing: the server removes each key in time."""
@@ -255,11 +264,13 @@ class RedisEngine:
             return
 
 
-def _logins(address: bytes, fields: dict[bytes, bytes], now: float) -> list[Shared]:
+def _logins(address: bytes, fields: Sequence[bytes], now: float) -> list[Shared]:
     """The logins of a hash that expire after ``now``, the last to expire first."""
     found = []
-    for user, value in fields.items():
-        expires, login, service = value.split(b" ", 2)
-        if int(expires) > now * 1e6:
-            found.append(Shared(address, user, service, int(login) / 1e6, int(expires) / 1e6))
-    return sorted(found, key=lambda one: one.expires or 0.0, reverse=True)
+    for user, value in zip(fields[::2], fields[1::2], strict=True):
+        with suppress(ValueError):  # a field that is none of ours
+            expires, login, service = value.split(b" ", 2)
+            one = Shared(address, user, service, seconds(login), seconds(expires))
+            if one.expires is not None and one.expires > now:
+                found.append(one)
+    return sorted(found, key=lambda one: one.expires or 0.0, reverse=True)[:USERS_KEPT]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 ACL = (
-    "~pbs-watch:* resetchannels -@all +ping +info +time +get +set +incrby +hget +hset +hdel +hlen "
-    "+hgetall +pttl +pexpireat +scan +eval +evalsha +script|load +watch +unwatch +multi +exec "
-    "+select +config|get"
+    "~pbs-watch:* resetchannels -@all +ping +info +time +get +set +incrby +type +unlink +hget "
+    "+hset +hdel +hlen +hgetall +pttl +pexpireat +scan +eval +evalsha +script|load +watch +unwatch "
+    "+multi +exec +select +config|get"
 )
 """What the ACL user needs, and nothing else: for ``ACL SETUSER pbs-watch on >PASSWORD ...``."""
 

@@ -222,7 +222,13 @@ class Sharing:
         # Versions begin anew with an engine that comes back empty.
         self._hurried = -1
         self._counts = replace(self._counts, round_trip=answered.took)
-        self._keep(answered.found)
+        try:
+            self._keep(answered.found)
+        except Exception as error:  # noqa: BLE001 - others wrote what was found: no end of ours
+            text = f"{self._counts.engine}: holds what is not ours ({error!r})"
+            self._notices.warn("shared", text)
+            self._settle(answered.numbers, self._unreachable)
+            return
         sure = monotonic() >= self._sure_at
         self._settle(answered.numbers, self._decide if sure else self._unreachable)
 

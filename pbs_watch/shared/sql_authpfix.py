@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import Record
-from pbs_watch.shared.engine import Shared
+from pbs_watch.shared.engine import Shared, seconds
 from pbs_watch.shared.sql_tables import Column, Statement, Table, raw, text, within
 
 _NUMBERS = frozenset({"int", "bigint"})
@@ -58,11 +58,9 @@ class Old:
         ), [*map(text, addresses), int(now - self.window)]
 
     def shared(self, row: Sequence[object]) -> Shared:
-        """A login of nobody knows whom, out of a row that was found."""
-        address, login = raw(row[0]), int(str(row[3]))
-        return Shared(
-            address, b"", b"authpfix", float(login), login + self.window if login else None
-        )
+        """A login of nobody knows whom, out of a row that was found; raises ValueError."""
+        login = seconds(row[3], 1.0)
+        return Shared(raw(row[0]), b"", b"authpfix", login, login + self.window if login else None)
 
     def all(self, after: bytes, now: float, most: int) -> Statement:
         """The rows of addresses after one, in order."""

@@ -7,11 +7,13 @@ logins that of the layout.  Needs MariaDB 10.2 or MySQL 8.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from time import time
 from typing import Any
 
 from pbs_watch.errors import SharedError
+from pbs_watch.escape import printable
 from pbs_watch.grants.records import Record, merged, pack
 from pbs_watch.shared import sql_tables as sql
 from pbs_watch.shared.engine import USERS_KEPT, Found, Mark, Shared, by_address
@@ -75,10 +77,16 @@ class SqlEngine:
             if int(demoted):
                 self.close()
                 raise SharedError(f"{self._link.name}: has become read-only")
-            logins = by_address(map(self.layout.shared, found))
+            logins = by_address(self._logins(found))
             return Found(
                 int(version or 0), {key: some[:USERS_KEPT] for key, some in logins.items()}
             )
+
+    def _logins(self, found: Iterable[tuple[Any, ...]]) -> Iterator[Shared]:
+        """The logins of rows; one that is none of ours is passed over."""
+        for row in found:
+            with suppress(ValueError):
+                yield self.layout.shared(row)
 
     def remove(self, record: Record) -> None:
         """See :meth:`Engine.remove`."""
@@ -149,19 +157,19 @@ class SqlEngine:
         after = b""
         while True:
             with self._link.errors():
-                found = [self.layout.shared(row) for row in self._some(after, now)]
+                found = self._some(after, now)
             if len(found) < _ROWS:
-                yield from found
+                yield from self._logins(found)
                 return
             # The last address may have more rows: they come with the next.
-            last = found[-1].address
-            whole = [one for one in found if one.address != last]
+            last = found[-1][0]
+            whole = [row for row in found if row[0] != last]
             if not whole:
                 raise SharedError(
-                    f"{self._link.name}: {last.decode()} has more than {_ROWS} logins"
+                    f"{self._link.name}: {printable(str(last))} has more than {_ROWS} logins"
                 )
-            yield from whole
-            after = whole[-1].address
+            yield from self._logins(whole)
+            after = sql.raw(whole[-1][0])
 
     def _some(self, after: bytes, now: float) -> list[tuple[Any, ...]]:
         return self._link.run(self.layout.all(after, now, _ROWS))

@@ -19,8 +19,8 @@ import pymysql
 from pymysql.constants import ER
 
 from pbs_watch.errors import SharedError
-from pbs_watch.shared.engine import PATIENCE
 from pbs_watch.shared.rights import RIGHTS
+from pbs_watch.shared.sql_connection import connect
 from pbs_watch.shared.sql_tables import Statement
 from pbs_watch.shared.where import Server, Where
 
@@ -59,7 +59,7 @@ class Link:
         why: list[str] = []
         for server in self._where.servers:
             try:
-                connection = _open(self._where, server)
+                connection = connect(self._where, server)
             except (pymysql.Error, OSError, RuntimeError) as error:
                 # RuntimeError: MySQL's way of hiding a password without TLS takes a library more.
                 why.append(f"{server} {_advice(error)}")
@@ -154,35 +154,6 @@ class Link:
         connection, self.connection = self.connection, None
         if connection is not None:
             _close(connection)
-
-
-def _open(where: Where, server: Server) -> Any:
-    words: dict[str, Any] = {}
-    if server.socket:
-        words["unix_socket"] = server.socket
-    elif where.tls is not None:
-        import ssl  # noqa: PLC0415 - where it is used
-
-        context = ssl.create_default_context(cafile=where.tls.ca or None)
-        if where.tls.cert:
-            context.load_cert_chain(where.tls.cert, where.tls.key or where.tls.cert)
-        words["ssl"] = context
-    return pymysql.connect(
-        host=server.host,
-        port=server.port,
-        user=where.user,
-        password=where.password,
-        database=where.database,
-        charset="utf8mb4",
-        binary_prefix=True,
-        autocommit=True,
-        connect_timeout=PATIENCE,
-        read_timeout=PATIENCE,
-        write_timeout=PATIENCE,
-        # Too long a value is refused, and not cut into another address.
-        sql_mode="STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
-        **words,
-    )
 
 
 def _close(connection: Any) -> None:

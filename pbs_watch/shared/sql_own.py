@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pbs_watch.grants import rows
 from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import Record
-from pbs_watch.shared.engine import USERS_KEPT, Shared
+from pbs_watch.shared.engine import USERS_KEPT, Shared, seconds
 from pbs_watch.shared.sql_tables import GRANTS, Column, Statement, narrow, raw, text, within
 
 
@@ -43,11 +43,9 @@ class Own:
         ), [*map(text, addresses), rows.micros(now)]
 
     def shared(self, row: Sequence[object]) -> Shared:
-        """A login out of a row that was found."""
+        """A login out of a row that was found; raises ValueError where it is none."""
         address, user, service, login, expires = row
-        return Shared(
-            raw(address), raw(user), raw(service), int(str(login)) / 1e6, int(str(expires)) / 1e6
-        )
+        return Shared(raw(address), raw(user), raw(service), seconds(login), seconds(expires))
 
     def all(self, after: bytes, now: float, most: int) -> Statement:
         """The logins of addresses after one, in order."""

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from pbs_watch.config import Config
+from pbs_watch.errors import SharedError
 from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import record_of
 from pbs_watch.shared.open import engine
 from pbs_watch.shared.where import where
+from tests import certificates
 from tests.cluster.conftest import PASSWORD, Engine, one_mariadb
 from tests.daemon import NO, OK, command, refused, until
 from tests.engines import Mariadb
@@ -152,6 +154,68 @@ def test_a_record_that_cannot_be_read_costs_no_other(mariadb: Engine) -> None:
         one.forget(b"bob")
         assert two.mark().version == version + 1
         assert {record.key for record in two.records()} == {b"BUal"}
+
+
+# What a server must not be believed
+
+
+def test_a_server_without_tls_is_told_nothing_where_tls_is_wanted(
+    mariadb: Engine, tmp_path: Path
+) -> None:
+    database = server(mariadb)
+    assert database.run("SELECT @@have_ssl") == [("DISABLED",)]
+    made = certificates.make(tmp_path / "tls", "127.0.0.1")
+    config = Config(
+        shared=mariadb.url, shared_password_file=Path(str(mariadb.words[1])), shared_ca_file=made.ca
+    )
+    with (
+        closing(engine(where(config), 1800.0)) as opened,
+        pytest.raises(SharedError, match="offers no TLS"),
+    ):
+        opened.mark()
+
+
+def test_another_spelling_of_an_address_ends_nothing(mariadb: Engine, host: Start) -> None:
+    now = int(time.time() * 1e6)
+    rows = (
+        (address, expires)
+        for address, expires in (
+            ("198.18.0.9 ", now + 10**9), ("198.18.0.8", 2**64 - 1), ("198.18.0.7", now + 10**15),
+            ("nonsense", now + 10**9),
+        )
+    )  # fmt: skip
+    for address, expires in rows:
+        server(mariadb).run(
+            f"INSERT INTO pbs_watch_grants VALUES ('{address}', 'bob', 'pop3d', {now}, {expires})",
+            database="pbs",
+        )
+    one = host("a", mariadb, *PATIENT)
+    one.is_in_step()
+    assert one.ask("198.18.0.9") == OK
+    assert one.ask("198.18.0.8") == NO
+    assert one.ask("198.18.0.7") == OK
+    one.logs_in("198.18.1.1")
+    assert one.ask("198.18.1.1") == OK
+    until(lambda: b"198.18.1.1" in one.by_hand("list").out, "it is committed")
+    assert "198.18.1.1" in listed(mariadb.url, *mariadb.words)
+
+
+def test_another_spelling_in_the_old_table_ends_nothing(mariadb: Engine, host: Start) -> None:
+    now = int(time.time())
+    server(mariadb).run(
+        "CREATE TABLE authpfix (ip VARCHAR(45) PRIMARY KEY, logintime BIGINT NOT NULL)",
+        f"INSERT INTO authpfix VALUES ('2001:DB8::9', {now}), ('198.18.0.9 ', {now}), "
+        "('198.18.0.8', 9000000000000000000)",
+        database="pbs",
+    )
+    old = Engine(mariadb.url, (*mariadb.words, "--shared-layout", "authpfix"), mariadb.servers)
+    one = host("a", old, *PATIENT)
+    one.is_in_step()
+    assert one.ask("2001:db8::9") == OK
+    assert one.ask("198.18.0.9") == OK
+    assert one.ask("198.18.0.8") == NO
+    one.logs_in("198.18.1.1")
+    assert one.ask("198.18.1.1") == OK
 
 
 # An old authpfix site

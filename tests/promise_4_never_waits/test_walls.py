@@ -95,6 +95,7 @@ PURE = {
     "shared/keep",
     "shared/rights",
     "shared/mysql_cf",
+    "shared/redis_scripts",
     "shared/sql_authpfix",
     "shared/sql_own",
     "shared/sql_tables",
@@ -174,7 +175,7 @@ ONLY = {
         "supervisor",
     },
     "prometheus_client": {"metrics"},
-    "pymysql": {"shared/sql_link"},
+    "pymysql": {"shared/sql_connection", "shared/sql_link"},
     "redis": {"shared/redis_client", "shared/redis_engine"},
     "zstandard": {"log/decompress"},
     "threading": {

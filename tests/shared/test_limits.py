@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,13 +12,14 @@ import redis
 
 from pbs_watch.answer.server import Connection, Question
 from pbs_watch.answer.verdict import Verdict
+from pbs_watch.errors import SharedError
 from pbs_watch.grants.pending import Pending
 from pbs_watch.grants.policy import Policy
 from pbs_watch.grants.store import Map
 from pbs_watch.notices import Notices
 from pbs_watch.shared.asking import Asker
 from pbs_watch.shared.breaker import FAILURES
-from pbs_watch.shared.engine import Found, Mark
+from pbs_watch.shared.engine import Found, Mark, Shared
 from pbs_watch.shared.express import Express, Slowest
 from pbs_watch.shared.redis_client import client
 from pbs_watch.shared.sending import Sender
@@ -39,6 +40,19 @@ class Silent:
         raise AssertionError
 
 
+class Spoilt:
+    """An engine of which nothing can be kept."""
+
+    def find(self, addresses: Sequence[bytes], now: float) -> Found:
+        return Found(-1, {one: [Shared(one, None, b"", now, now + 9)] for one in addresses})  # type: ignore[arg-type]
+
+    def mark(self) -> Mark:
+        raise SharedError
+
+    def close(self) -> None:
+        pass
+
+
 class Answers:
     """What the server was told to answer."""
 
@@ -57,7 +71,7 @@ def grants(tmp_path: Path) -> Iterator[Map]:
     opened.close()
 
 
-def sharing(grants: Map, answers: Answers, manner: Manner) -> Sharing:
+def sharing(grants: Map, answers: Answers, manner: Manner, asker: Asker | None = None) -> Sharing:
     engine, notices = Silent(), Notices()
     express = Express(engine)  # type: ignore[arg-type]
     return Sharing(
@@ -65,7 +79,7 @@ def sharing(grants: Map, answers: Answers, manner: Manner) -> Sharing:
         Pending(),
         answers,  # type: ignore[arg-type]
         Threads(
-            Asker(engine, lambda: None),  # type: ignore[arg-type]
+            asker or Asker(engine, lambda: None),  # type: ignore[arg-type]
             Sender(grants, engine, express, window=1800, host="a", wake=lambda: None),  # type: ignore[arg-type]
             express,
         ),
@@ -107,6 +121,22 @@ def test_more_questions_than_may_wait_are_answered_at_once(grants: Map) -> None:
     one.ask(questions(10))
     assert answers.given == {Verdict.UNKNOWN: FAILURES * (IN_FLIGHT + 500) + 10}
     assert not one.counts.reachable
+
+
+def test_what_cannot_be_kept_is_as_if_nobody_answered(
+    grants: Map, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers, asker = Answers(), Asker(Spoilt(), lambda: None)  # type: ignore[arg-type]
+    one = sharing(grants, answers, Manner(0.0, 30.0, "trouble"), asker)
+    asker.begin()
+    for number in range(FAILURES):
+        one.ask(questions(1))
+        wait(lambda: asker.has_results, "the engine has answered")
+        one.turn()
+        assert answers.given == {Verdict.UNKNOWN: number + 1}
+    assert "holds what is not ours" in caplog.text
+    asker.end()
+    asker.join(10)
 
 
 def test_no_by_choice_is_said_of_them_too(grants: Map) -> None:

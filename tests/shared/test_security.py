@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +15,9 @@ import pytest
 
 from pbs_watch.config import Config
 from pbs_watch.doctor.finding import Level
-from pbs_watch.errors import ConfigError, PbsWatchError
+from pbs_watch.errors import ConfigError, PbsWatchError, SharedError
 from pbs_watch.shared import health
+from pbs_watch.shared.open import engine
 from pbs_watch.shared.rights import ACL
 from pbs_watch.shared.sql_tables import Table
 from pbs_watch.shared.where import Server, Tls, where
@@ -180,6 +184,73 @@ def test_a_password_file_holds_one_line(password: Path) -> None:
         where(Config(shared="redis://localhost/0", shared_password_file=password))
 
 
+# Who sits on the way to a MySQL server
+
+
+class Greets:
+    """Greets as a MariaDB does, without TLS, and asks for the password in plain text.
+
+    ``said``: what it was told then.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.where = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection, connection.makefile("rb") as told:
+            can = 0x1 | 0x8 | 0x200 | 0x2000 | 0x8000 | 0x80000  # all but TLS (0x800)
+            self._send(
+                connection, 0,
+                b"\x0a10.11.0-MariaDB\0" + struct.pack("<I", 1) + b"12345678\0"
+                + struct.pack("<HBHHB", can & 0xFFFF, 0x2D, 2, can >> 16, 21) + bytes(10)
+                + b"abcdefghijkl\0mysql_native_password\0",
+            )  # fmt: skip
+            for answer in (b"\xfemysql_clear_password\0x\0", b""):
+                head = told.read(4)
+                if len(head) < 4:
+                    return
+                self.said.append(told.read(int.from_bytes(head[:3], "little")))
+                self._send(connection, head[3] + 1, answer)
+
+    @staticmethod
+    def _send(connection: socket.socket, number: int, data: bytes) -> None:
+        connection.sendall(len(data).to_bytes(3, "little") + bytes([number]) + data)
+
+    def ended(self) -> list[bytes]:
+        """What it was told, once its connection is closed."""
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._listening.close()
+        return self.said
+
+
+def test_who_strikes_out_tls_is_told_nothing(tmp_path: Path, password: Path) -> None:
+    made = certificates.make(tmp_path / "tls", "127.0.0.1")
+    there = Greets()
+    config = Config(
+        shared=f"mysql://pbs@{there.where}/pbs", shared_password_file=password,
+        shared_ca_file=made.ca,
+    )  # fmt: skip
+    with pytest.raises(SharedError, match="the server offers no TLS"):
+        engine(where(config), 1800.0).mark()
+    assert there.ended() == []
+
+
+def test_the_password_is_not_told_in_plain_text_without_tls(password: Path) -> None:
+    there = Greets()
+    config = Config(shared=f"mysql://pbs@{there.where}/pbs", shared_password_file=password)
+    with pytest.raises(SharedError, match="asks for the password in plain text"):
+        engine(where(config), 1800.0).mark()
+    (asked,) = there.ended()
+    assert b"pbs" in asked
+    assert b"a long one" not in asked
+
+
 # What the server lets us do
 
 
@@ -198,6 +269,11 @@ def test_the_documented_rights_are_enough(guarded: Redis, host: Start, password:
     first.by_hand("forget", "bob")
     first.is_in_step()
     assert first.state()["error"] == ""
+
+
+def test_the_manual_has_the_rights_that_are_meant() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "shared.rst").read_text()
+    assert f"ACL SETUSER pbs-watch on >PASSWORD {ACL} The" in " ".join(manual.split())
 
 
 def test_a_wrong_password_is_told_as_such(guarded: Redis, tmp_path: Path) -> None:
