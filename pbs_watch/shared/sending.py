@@ -169,7 +169,8 @@ class Sender:
         if begins:
             with self.reading:
                 records = learn.own_records(self._map, self._host, time())
-            self._engine.put_records(records, time())
+            # With what bars cover: another table may have it still.
+            self._put_records(records)
         self._deliver()
         if begins or mark.version != self.delivery.version:
             self._learn(self._engine.mark().version)
