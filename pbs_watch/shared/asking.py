@@ -5,8 +5,8 @@ engine is asked once per round trip and not once per lookup.  A question is aske
 waited for ``linger``: what another host is reading in its log at this moment has arrived by then.
 
 Who asked is told of each answer, late ones too, and of each failure.  After a failure the thread
-looks by itself, twice a second, whether the engine is back: no client waits for finding out, nor for a
-connection to be made, at the beginning or after a while without questions.
+looks by itself, twice a second, whether the engine is back: no client waits for finding out, nor
+for a connection to be made, at the beginning or after a while without questions.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pbs_watch.errors import ConfigError, PbsWatchError
 from pbs_watch.shared import health
 from pbs_watch.shared.rights import ACL
 from pbs_watch.shared.sql_tables import Table
+from pbs_watch.shared.tls import Tls
 from pbs_watch.shared.where import Server, Tls, where
 from tests import certificates
 from tests.daemon import OK, command, free_port, refused
