@@ -185,10 +185,10 @@ def _old_rows(opened: SqlEngine, layout: Old) -> Iterator[Finding]:
     """Rows that nobody has removed yet, and the daemon will: maps of other hosts may count them."""
     number = int(opened.ask(*layout.old(time() - _EXPIRES))[0][0])
     if number:
+        are = f"{many(number, 'row')} of {layout.grants} {'is' if number == 1 else 'are'}"
         yield look(
             "shared-old",
-            f"{many(number, 'row')} of {layout.grants} are older than window "
-            f"({layout.window / 60:g} min) and will be deleted",
+            f"{are} older than window ({layout.window / 60:g} min) and will be deleted",
             "set window to at least the age that the maps of other hosts allow",
         )
 
