@@ -256,6 +256,14 @@ def test_an_old_authpfix_site(mariadb: Engine, host: Start, tmp_path: Path) -> N
     assert one.ask("198.18.7.1") == OK
     assert one.ask("198.18.7.2") == OK
     assert one.ask("198.18.7.3") == NO
+    until(
+        lambda: (
+            b"by a permanent row of the table authpfix"
+            in command("why", "198.18.7.1", "--map", one.map, "--config", "/dev/null").out
+        ),
+        "why says so, and no year 1970",
+    )
+    assert listed(old.url, *old.words)["198.18.7.1"]["login"] is None
     one.logs_in("198.18.0.1", "2001:db8:1234:5678:9abc:def0:1234:5678", "198.18.7.1")
     assert other.ask("198.18.0.1") == OK
     until(lambda: ask("198.18.0.1") == "OK", "Postfix finds it in its own map")
