@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from zlib import crc32
 
 from pbs_watch.errors import ConfigError, ListenError, UsageError
 from pbs_watch.grants.address import Network, Networks, canonical, network
@@ -162,6 +163,23 @@ def load(path: Path | None, said: Mapping[str, object]) -> Config:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option}: {error}") from None
     return config
+
+
+def place(path: Path | None, name: str) -> str:
+    """Where a setting stands, as ``FILE:LINE:COLUMN: ``; empty: not in the file."""
+    written = _read(path)
+    return f"{written.where(name)}: " if name in written.values else ""
+
+
+RESTART = ("map", "metrics", "metrics_file")
+"""The settings that only a restart changes."""
+
+
+def digests(config: Config) -> dict[str, str]:
+    """Each setting as a few digits, by which it is told from another value of it."""
+    return {
+        one.name: f"{crc32(repr(getattr(config, one.name)).encode()):08x}" for one in fields(config)
+    }
 
 
 @dataclass(frozen=True, slots=True)

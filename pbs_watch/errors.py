@@ -18,7 +18,14 @@ class UsageError(PbsWatchError):
 
 
 class ConfigError(PbsWatchError):
-    """The configuration file cannot be used; the text names file, line and column."""
+    """The configuration file cannot be used; the text names file, line and column.
+
+    ``setting``: which one it is, where the text does not say where that stands; or empty.
+    """
+
+    def __init__(self, text: str, setting: str = "") -> None:
+        super().__init__(text)
+        self.setting = setting
 
 
 class PatternError(PbsWatchError):

@@ -15,7 +15,7 @@ map               ``path``, ``schema``, and the rows of ``grants``, ``logins``, 
                   and ``orders``, and its ``bytes`` (or ``error`` instead); rows that are over
                   count until they are swept, some seconds later
 settings          ``window`` and ``session_limit`` in seconds, ``cuts``, ``witness``,
-                  ``shadow``
+                  ``shadow``; ``digests``: of each setting, for ``doctor`` to compare
 sources           a list, see below
 formats           logins and ends by the format that they fit
 logins, ends      how many were accepted
@@ -53,6 +53,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from pbs_watch import __version__
+from pbs_watch.config import digests
 from pbs_watch.errors import MapError
 from pbs_watch.grants.address import literal
 from pbs_watch.grants.rows import SCHEMA
@@ -179,6 +180,7 @@ class Live:
                 "cuts": config.cuts,
                 "witness": config.witness,
                 "shadow": config.shadow,
+                "digests": digests(config),
             },
             "sources": [_source(one, now) for one in self._reading.followed],
             "formats": dict(counts.hits),

@@ -35,7 +35,7 @@ def require() -> None:
     if find_spec("prometheus_client") is None:
         raise ConfigError(
             "metrics: these take the library prometheus-client; install python3-prometheus-client, "
-            "or with pip pbs-watch[metrics]"
+            "or, from the source's folder: pip install '.[metrics]'"
         )
 
 

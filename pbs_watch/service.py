@@ -23,7 +23,7 @@ from pbs_watch.answer.verdict import Verdict
 from pbs_watch.answer.wire import Answers
 from pbs_watch.chain import Chain
 from pbs_watch.commits import Commits
-from pbs_watch.config import Config
+from pbs_watch.config import RESTART, Config
 from pbs_watch.errors import ListenError, MapError
 from pbs_watch.grants import hand
 from pbs_watch.grants.changes import Refusal, RefusalKey
@@ -57,9 +57,6 @@ log = logging.getLogger("pbs_watch")
 AT_ONCE = 16 << 10
 """Bytes of log that are read before the hits which arrived together with a miss are answered: less
 than a millisecond's reading."""
-
-_RESTART = ("map", "metrics", "metrics_file")
-"""The settings that only a restart changes."""
 
 Connections = Sequence[tuple[socket, Protocol]]
 """Open connections, and what they speak."""
@@ -297,7 +294,7 @@ class Service:
         self._commits.soon()
         return [
             f"{name}: takes a restart; until then all is as before"
-            for name in _RESTART
+            for name in RESTART
             if getattr(config, name) != getattr(old, name)
         ]
 

@@ -11,6 +11,7 @@ import time
 
 from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import operator, settings
+from pbs_watch.commands.telling import telling
 from pbs_watch.config import Config
 from pbs_watch.durations import local, seconds
 from pbs_watch.errors import UsageError
@@ -27,9 +28,6 @@ from pbs_watch.grants.strike import GoesOn, Struck
 
 _NICENESS = 10
 """A million grants take half a minute to remove: lookups go first."""
-
-_TOLD = "; the other hosts are told"
-"""What is said where hosts share their grants."""
 
 _MOST = 5
 """Networks that are named as still allowed."""
@@ -56,7 +54,7 @@ def allow(arguments: argparse.Namespace) -> int:
     with ordering(config.map, config.retention) as grants:
         hand.allow(grants, order, operator())
         shared = hand.shares(grants)
-    print(f"{subject.decode()} may relay {_until(until)}{_TOLD if shared else ''}")
+    print(f"{subject.decode()} may relay {_until(until)}{_told(config, shared=shared)}")
     return 0
 
 
@@ -79,7 +77,7 @@ def unblock(arguments: argparse.Namespace) -> int:
     order = _subject(config, arguments, now, now)
     with ordering(config.map, config.retention) as grants:
         ended = hand.unblock(grants, order, operator())
-        told = _TOLD if hand.shares(grants) else ""
+        shared = hand.shares(grants)
         wider = None
         if order.subject == "network":
             first = order.name.partition(b"/")[0]
@@ -87,6 +85,7 @@ def unblock(arguments: argparse.Namespace) -> int:
             # Where a network is granted as one, a block of any of its addresses holds all.
             wider = orders.blocked(first, now) or orders.blocked(_together(config, order), now)
     if ended:
+        told = _told(config, shared=shared)
         print(f"{_named(order)} is blocked no more; logins from now on grant again{told}")
     else:
         print(f"{_named(order)} has no block of its own")
@@ -135,9 +134,8 @@ def forget(arguments: argparse.Namespace) -> int:
     if found["order"]:
         print("orders about that user are gone: new logins grant again, and so may old ones")
     if shared:
-        print(
-            "the engine of the shared grants is told to forget; other hosts remember: do it there"
-        )
+        print(telling(config.map, "the engine of the shared grants is told to forget"))
+        print("other hosts remember, and are not told: do it there")
     for one in old_maps(config.map):
         print(f"{one} is an old map, which may name that user: remove it")
     return 0 if told else 1
@@ -154,7 +152,7 @@ def _bar(arguments: argparse.Namespace, what: str, now: float, until: float) -> 
         if order.subject == "user":
             others = hand.similar(grants, order.name, _MOST)
     done = "revoked" if what == "revoke" else f"blocked {_until(struck.until)}"
-    print(f"{_named(order)} {done}: {_struck(struck)}{_TOLD if shared else ''}")
+    print(f"{_named(order)} {done}: {_struck(struck, shared=shared)}{_told(config, shared=shared)}")
     # Where hosts share their grants, his logins may be in the log of another one.
     unknown = order.subject == "user" and not struck.logins + struck.sessions and not shared
     if unknown:
@@ -199,8 +197,13 @@ def _together(config: Config, order: Bar) -> bytes:
     return widened(order.name, config.prefix) if single else order.name
 
 
-def _struck(struck: Struck) -> str:
-    """What an order ended, for people."""
+def _told(config: Config, *, shared: bool) -> str:
+    """What is said of the other hosts, where there are any."""
+    return f"; {telling(config.map)}" if shared else ""
+
+
+def _struck(struck: Struck, *, shared: bool = False) -> str:
+    """What an order ended, for people; ``shared``: other hosts may know more."""
     ended = [
         counted(number, noun)
         for number, noun in (
@@ -211,7 +214,7 @@ def _struck(struck: Struck) -> str:
         if number
     ]
     if not ended:
-        return "there was nothing to end"
+        return "nothing to end was known here" if shared else "there was nothing to end"
     lost = f"; {_lost(struck.addresses)}" if struck.addresses or not struck.allows else ""
     return f"ended {', '.join(ended)}{lost}"
 

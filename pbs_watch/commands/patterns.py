@@ -6,14 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from pbs_watch import metrics
 from pbs_watch.answer.listen import parse_tcp, refuse_remote
 from pbs_watch.commands import survey
 from pbs_watch.commands.forms import counted
 from pbs_watch.commands.settings import formats_of, settings
-from pbs_watch.config import DEFAULT_PATH
-from pbs_watch.errors import PatternError
+from pbs_watch.config import DEFAULT_PATH, Config, place
+from pbs_watch.errors import ConfigError, PatternError, UsageError
 from pbs_watch.escape import shown
 from pbs_watch.log.clock import Clock
 from pbs_watch.log.file import see
@@ -31,6 +32,8 @@ def match(arguments: argparse.Namespace) -> int:
     config = settings(arguments)
     if arguments.line != "-" and survey.is_log(arguments.line):
         return survey.run(arguments.line, config)
+    if arguments.line.startswith("/") and not set(arguments.line) & set(" \t\n"):
+        raise UsageError(f"{arguments.line}: no such file, and no log line begins so")
     formats = library.load(config.patterns, config.patterns_dir, parsed=True)
     lines: Iterable[bytes] = (os.fsencode(arguments.line),)
     if arguments.line == "-":
@@ -48,9 +51,16 @@ def match(arguments: argparse.Namespace) -> int:
 
 def new_pattern(arguments: argparse.Namespace) -> int:
     """Print a pattern for logins that look like a line; 1 where it does not load yet."""
+    if not arguments.name or set(arguments.name) & set(" :\t\n"):
+        raise UsageError(
+            f"{arguments.name[:40]!r} is no name of a format; name the format first: "
+            "pbs-watch new-pattern NAME LINE"
+        )
     line = os.fsencode(arguments.line)
     if arguments.line == "-":
         line = sys.stdin.buffer.readline()
+    if not line.strip():
+        raise UsageError("an empty line; give a whole log line of a login")
     user, address = (
         None if said is None else os.fsencode(said) for said in (arguments.user, arguments.address)
     )
@@ -69,6 +79,7 @@ def check(arguments: argparse.Namespace) -> int:
     """Load everything that the daemon would load, and say what was found."""
     config = settings(arguments)
     path = arguments.config or DEFAULT_PATH
+    engine = _engine(arguments.config, config)
     print(f"{path}: settings: fine" if path.exists() else f"{path}: absent, the defaults hold")
     # Whatever was made of them when the program was built: this runs the examples.
     formats = formats_of(config, parsed=True)
@@ -81,12 +92,20 @@ def check(arguments: argparse.Namespace) -> int:
         refuse_remote(where, str(address), allow_remote=config.allow_remote)
     if config.metrics is not None or config.metrics_file is not None:
         metrics.require()
-    if config.shared:
-        require(config)
-        print(f"{engine_of(config)}: named; pbs-watch shared check tries it")
+    if engine:
+        print(f"{engine}: named; pbs-watch shared check tries it")
     for log in config.log:
         print(f"{log}: {_log(log)}")
     return 0
+
+
+def _engine(path: Path | None, config: Config) -> str:
+    """The engine of shared grants, if there is one; raises :class:`ConfigError`."""
+    try:
+        require(config)
+        return str(engine_of(config)) if config.shared else ""
+    except ConfigError as error:
+        raise ConfigError(f"{place(path, error.setting)}{error}") from None
 
 
 def _log(name: str) -> str:

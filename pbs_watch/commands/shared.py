@@ -17,7 +17,7 @@ from pbs_watch.escape import shown
 from pbs_watch.grants.records import Record, said
 from pbs_watch.shared import health
 from pbs_watch.shared.engine import Shared
-from pbs_watch.shared.open import engine, redis_engine, sql_engine
+from pbs_watch.shared.open import engine, redis_engine, require, sql_engine
 from pbs_watch.shared.rights import ACL, RIGHTS, SENTINEL_ACL
 from pbs_watch.shared.where import where
 
@@ -57,6 +57,7 @@ def _init(config: Config) -> int:
 
 
 def _check(config: Config, *, as_json: bool) -> int:
+    require(config)  # what cannot be used at all is an error, and no finding
     findings = health.judge(config, writing=True)
     if as_json:
         print(json.dumps([{**asdict(one), "level": one.level.value} for one in findings]))
@@ -76,7 +77,9 @@ def _list(config: Config, *, as_json: bool) -> int:
     for login in logins:
         end = "permanent" if login.expires is None else local(login.expires)
         names = map(shown, (login.address, login.user, login.service))
-        print("\t".join([*names, local(login.login), end]))
+        # The old table has no time of what is permanent.
+        began = local(login.login) if login.login else "-"
+        print("\t".join([*names, began, end]))
     return 0
 
 
@@ -113,7 +116,7 @@ def _object(login: Shared) -> dict[str, object]:
         "address": shown(login.address),
         "user": shown(login.user),
         "service": shown(login.service),
-        "login": login.login,
+        "login": login.login or None,
         "expires": login.expires,
         "permanent": login.expires is None,
     }

@@ -65,7 +65,8 @@ class Near:
 class State:
     """The daemon's state, its texts made safe to be shown; ``rows``: of the map, by table.
 
-    ``shared``: how sharing grants goes, empty where they are not shared.
+    ``digests``: of the settings, by their names.  ``shared``: how sharing grants goes, empty where
+    they are not shared.
     """
 
     version: str
@@ -81,6 +82,7 @@ class State:
     cut_mode: str
     witness: str
     shadow: bool
+    digests: Mapping[str, str]
     sources: tuple[Followed, ...]
     formats: Mapping[str, int]
     logins: int
@@ -129,6 +131,9 @@ def taken(raw: Mapping[str, Any]) -> State:
         cut_mode=safe_text(settings.get("cuts", "?")),
         witness=safe_text(settings.get("witness", "?")),
         shadow=bool(settings.get("shadow")),
+        digests={
+            safe_text(name): safe_text(value) for name, value in settings.get("digests", {}).items()
+        },
         sources=tuple(map(_followed, raw.get("sources", ()))),
         formats=_counts(raw.get("formats", {})),
         logins=int(raw.get("logins", 0)),

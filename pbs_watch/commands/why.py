@@ -6,11 +6,13 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
 from typing import TypeVar
 
 from pbs_watch.commands.display import span
+from pbs_watch.commands.elsewhere import Elsewhere, look
 from pbs_watch.commands.forms import order_fields, order_subject, order_word
 from pbs_watch.commands.reasons import REASONS
 from pbs_watch.commands.settings import settings
@@ -60,13 +62,18 @@ def why(arguments: argparse.Namespace) -> int:
     grants = Map(config.map, "read", config.retention)
     try:
         account = explain(grants, address, time.time(), at)
+        there = None
+        if not account.may and account.at == account.now:
+            there = look(config, grants, address, account.now)
     finally:
         grants.close()
+    if there is not None and there.by is not None:
+        account = replace(account, may=True, until=there.by.expires)
     last = _last_lookup(config.map, address)
     if arguments.json:
-        print(json.dumps(_as_json(account, last), indent=1))
+        print(json.dumps(_as_json(account, last, there), indent=1))
     else:
-        print("\n".join(_sentences(account, last)))
+        print("\n".join(_sentences(account, last, there)))
     return 0 if account.may and not _but(account, last) else 1
 
 
@@ -86,8 +93,11 @@ def _last_lookup(path: Path, address: bytes) -> dict[str, object] | str:
 # In words
 
 
-def _sentences(account: Account, last: dict[str, object] | str) -> list[str]:
-    told = [_verdict(account), *_but(account, last), *_reservation(account)]
+def _sentences(
+    account: Account, last: dict[str, object] | str, there: Elsewhere | None
+) -> list[str]:
+    granted = ", granted by another host" if there is not None and there.by is not None else ""
+    told = [_verdict(account) + granted, *_but(account, last), *_reservation(account)]
     told.append("")
     if account.allow is not None:
         told += _section("Granted", ["by the operator, " + _order(account, account.allow)])
@@ -107,7 +117,10 @@ def _sentences(account: Account, last: dict[str, object] | str) -> list[str]:
         told += _section("", [f"and {len(account.refusals) - _MOST:,} more reasons or users"])
     if told[-1] == "":
         then = "" if account.at == account.now else " of that time"
-        told += [f"Nothing is known{then}: no login, order, past grant or refusal."]
+        here = "" if there is None else " here"
+        told += [f"Nothing is known{here}{then}: no login, order, past grant or refusal."]
+    if there is not None:
+        told += _section("Elsewhere", [str(there)])
     if isinstance(last, dict) and last.get("time") is None:
         last = "none since the daemon started, or long ago"
     elif isinstance(last, dict):
@@ -166,6 +179,8 @@ def _granted(account: Account, one: Granted) -> list[str]:
     if not grant.user:
         who = f"a login of somebody ({_name(grant.service)})"
     said = f"by {who}, {local(grant.login)}"
+    if not grant.login:
+        said = "by a permanent row of the table authpfix, asked for again each minute"
     if grant.since and local(grant.since) < local(grant.login):
         said += f", without a gap since {local(grant.since)}"
     if one.address != account.address:
@@ -275,7 +290,9 @@ def _section(label: str, lines: Iterable[str]) -> list[str]:
 # As JSON
 
 
-def _as_json(account: Account, last: dict[str, object] | str) -> dict[str, object]:
+def _as_json(
+    account: Account, last: dict[str, object] | str, there: Elsewhere | None
+) -> dict[str, object]:
     past = [one for one in account.past if one not in account.by]
     return {
         "address": shown(account.address),
@@ -305,6 +322,7 @@ def _as_json(account: Account, last: dict[str, object] | str) -> dict[str, objec
             _refusal_fields(account, one, read=number < _MOST)
             for number, one in enumerate(account.refusals)
         ],
+        "elsewhere": None if there is None else there.fields(),
         "last_lookup": last if isinstance(last, dict) else None,
     }
 

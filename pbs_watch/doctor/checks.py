@@ -15,6 +15,7 @@ from pathlib import Path
 from pbs_watch import __version__, live
 from pbs_watch import host as addresses
 from pbs_watch.commands.state import State
+from pbs_watch.config import RESTART, digests
 from pbs_watch.doctor import (
     courier,
     daemon,
@@ -46,6 +47,7 @@ from pbs_watch.errors import ConfigError, PbsWatchError
 from pbs_watch.kernel import Kernel
 from pbs_watch.log.journal import PREFIX
 from pbs_watch.shared import health
+from pbs_watch.shared.where import where as engine_of
 
 
 def _settings(checked: Subject) -> Iterator[Finding]:
@@ -65,15 +67,7 @@ def _settings(checked: Subject) -> Iterator[Finding]:
 
 def _daemon(checked: Subject) -> Iterator[Finding]:
     config, state = checked.config, checked.state
-    wanted = daemon.Wanted(
-        __version__,
-        config.window,
-        config.session_limit,
-        config.cuts,
-        config.witness,
-        config.shadow,
-        config.log,
-    )
+    wanted = daemon.Wanted(__version__, digests(config), RESTART)
     if isinstance(state, State):
         known = account_of(state.pid)
         facts = daemon.Facts(
@@ -207,7 +201,12 @@ def _host(checked: Subject) -> Iterator[Finding]:
 def _shared(checked: Subject) -> Iterator[Finding]:
     yield from health.judge(checked.config, writing=False)
     if isinstance(checked.state, State):
-        yield from shared.judge(checked.state.shared, wanted=bool(checked.config.shared))
+        told = checked.state.shared
+        try:
+            wanted = str(engine_of(checked.config)) if checked.config.shared else ""
+        except ConfigError:
+            wanted = str(told.get("engine", "")) or checked.config.shared  # said above
+        yield from shared.judge(told, wanted)
 
 
 CHECKS: tuple[tuple[str, Callable[[Subject], Iterator[Finding]]], ...] = (

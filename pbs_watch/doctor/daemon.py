@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pbs_watch.commands.state import State
@@ -34,15 +34,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the settings say now, to see whether the daemon was started with them."""
+    """What the settings say now, to see whether the daemon goes by them.
+
+    ``digests``: of each setting.  ``restart``: those that only a restart changes.
+    """
 
     version: str
-    window: float
-    session_limit: float
-    cuts: str
-    witness: str
-    shadow: bool
-    logs: Sequence[str]
+    digests: Mapping[str, str]
+    restart: Collection[str]
 
 
 def judge(facts: Facts, wanted: Wanted | None) -> Iterator[Finding]:
@@ -108,21 +107,21 @@ def _sources(state: State) -> Iterator[Finding]:
 
 
 def _settings(state: State, wanted: Wanted) -> Iterator[Finding]:
-    pairs = (
-        ("window", state.window, wanted.window),
-        ("session_limit", state.session_limit, wanted.session_limit),
-        ("cuts", state.cut_mode, wanted.cuts),
-        ("witness", state.witness, wanted.witness),
-        ("shadow", state.shadow, wanted.shadow),
-        ("log", sorted(source.name for source in state.sources), sorted(set(wanted.logs))),
-        ("version", state.version, wanted.version),
-    )
-    other = [name for name, running, said in pairs if running != said]
-    if other:
+    if state.version != wanted.version:
         yield look(
             "daemon-settings",
-            f"it was started with other settings than doctor reads: {', '.join(other)}",
-            "restart it, or name its settings with --config",
+            f"it is of version {state.version}, and doctor of {wanted.version}",
+            "restart it",
+        )
+        return  # which may have other settings, or tell them otherwise
+    other = [name for name, said in wanted.digests.items() if state.digests.get(name) != said]
+    if other:
+        restart = any(name in wanted.restart for name in other)
+        yield look(
+            "daemon-settings",
+            f"it goes by other settings than doctor reads: {', '.join(other)}",
+            f"{'restart it' if restart else 'pbs-watch reload'}, or name its settings with "
+            "--config",
         )
     else:
-        yield fine("daemon-settings", "it was started with the settings that doctor reads")
+        yield fine("daemon-settings", "it goes by the settings that doctor reads")

@@ -10,11 +10,11 @@ _MANY = 1000
 """Rows of the outbox: the engine takes so many in a second or two."""
 
 
-def judge(shared: Mapping[str, int | float | str], *, wanted: bool) -> Iterator[Finding]:
-    """``shared``: what the daemon tells of sharing, empty: it does not share; ``wanted``: whether
-    the settings say so.
+def judge(shared: Mapping[str, int | float | str], wanted: str) -> Iterator[Finding]:
+    """``shared``: what the daemon tells of sharing, empty: it does not share; ``wanted``: the
+    engine that the settings name, or empty.
     """
-    if bool(shared) != wanted:
+    if shared.get("engine", "") != wanted:
         does = f"shares through {shared['engine']}" if shared else "does not share its grants"
         yield look(
             "shared-daemon",

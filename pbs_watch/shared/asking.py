@@ -6,7 +6,8 @@ waited for ``linger``: what another host is reading in its log at this moment ha
 
 Who asked is told of each answer, late ones too, and of each failure.  After a failure, and where it
 is told that nobody will ask for now (:meth:`Asker.watch`), the thread looks by itself, twice a
-second, whether the engine is back: no client waits for finding out.
+second, whether the engine is back: no client waits for finding out, nor for a connection to be
+made, at the beginning or after a while without questions.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ TOGETHER = 500
 
 _AGAIN = 0.5
 """Seconds between two looks whether the engine is back."""
+
+_IDLE = 60.0
+"""Seconds without a question after which it is looked whether the connection is there: to make one
+takes longer than an answer may."""
 
 Question = tuple[float, int, bytes]
 """When it is to be asked (monotonic seconds), its number, and a canonical address."""
@@ -107,6 +112,7 @@ class Asker:
 
     def _work(self) -> None:
         try:
+            self._look()
             while (questions := self._next()) is not None:
                 if questions:
                     self._tell(self._find(questions))
@@ -125,7 +131,7 @@ class Asker:
         with self._changed:
             while not self._over:
                 if not self._questions:
-                    if not self._changed.wait(_AGAIN if self._down else None):
+                    if not self._changed.wait(_AGAIN if self._down else _IDLE):
                         return []
                 elif (left := self._questions[0][0] - monotonic()) > 0:
                     self._changed.wait(left)
@@ -166,7 +172,8 @@ class Asker:
             return
         except Exception:  # noqa: BLE001 - as above; it is looked again
             return
-        self._tell(Answered((), Found(0), "", 0.0))
+        if self._down:
+            self._tell(Answered((), Found(0), "", 0.0))
 
 
 def _names(addresses: Iterable[bytes]) -> list[bytes]:

@@ -15,10 +15,13 @@ from time import time
 from typing import TYPE_CHECKING
 
 from pbs_watch.config import Config
-from pbs_watch.doctor.finding import Finding, Level, fine, look, wrong
+from pbs_watch.doctor.finding import Finding, Level, fine, look, many, wrong
 from pbs_watch.errors import PbsWatchError, SharedError
+from pbs_watch.grants.orders import Bar
+from pbs_watch.grants.records import record_of
 from pbs_watch.shared.engine import Engine, Shared
 from pbs_watch.shared.open import redis_engine, sql_engine
+from pbs_watch.shared.sql_authpfix import Old
 from pbs_watch.shared.where import Where, where
 
 if TYPE_CHECKING:
@@ -29,6 +32,14 @@ PROBE = Shared(b"192.0.2.255", b"pbs-watch-check", b"check", 0.0, 0.0)
 
 _CLOCKS = 2.0
 """Seconds by which two clocks may differ before it is said."""
+
+_AWAY = ("cannot be reached", "does not answer", "cannot be used", "is not part of")
+"""What is said of an engine that is away."""
+
+_MEANWHILE = "what that means meanwhile: docs/shared.rst, What happens when"
+
+_EXPIRES = 120.0
+"""Seconds: twice what the daemon takes to remove rows of the old layout that are over."""
 
 _ENOUGH = 3
 """Nodes of a Galera cluster: with two, either alone is no majority."""
@@ -59,7 +70,8 @@ def bad(findings: list[Finding]) -> bool:
 
 def _trouble(error: PbsWatchError) -> Finding:
     # Its text says itself what mends it, where anybody knows.
-    return wrong("shared-engine", str(error), "docs/shared.rst, What happens when")
+    away = isinstance(error, SharedError) and any(words in str(error) for words in _AWAY)
+    return wrong("shared-engine", str(error), _MEANWHILE if away else "")
 
 
 def _files(config: Config) -> Iterator[Finding]:
@@ -109,8 +121,16 @@ def _write(opened: Engine) -> None:
     opened.put([login])
     found = opened.find([login.address], now)
     opened.forget(login.user)
+    # A table that knows no users forgets by the address.
+    bar = Bar("network", login.address, now, now)
+    opened.remove(record_of(bar, login.user.decode()))
     if login.address not in found.logins:
         raise SharedError("what is written there is not found a moment later; see its replication")
+    if login.address in opened.find([login.address], now).logins:
+        raise SharedError(
+            f"{login.address.decode()}, written for this check, could not be removed; remove it "
+            "by hand, and see the account's rights (DELETE)"
+        )
 
 
 def _redis(opened: RedisEngine, place: Where) -> Iterator[Finding]:
@@ -140,6 +160,8 @@ def _redis(opened: RedisEngine, place: Where) -> Iterator[Finding]:
 
 def _mysql(opened: SqlEngine, place: Where) -> Iterator[Finding]:
     opened.check_tables()
+    if isinstance(opened.layout, Old):
+        yield from _old_rows(opened, opened.layout)
     yield from _clock(float(opened.ask("SELECT UNIX_TIMESTAMP(NOW(6))")[0][0]))
     cluster = dict(opened.ask("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_size'"))
     nodes = int(cluster.get("wsrep_cluster_size", 0) or 0)
@@ -156,6 +178,18 @@ def _mysql(opened: SqlEngine, place: Where) -> Iterator[Finding]:
             "shared-server",
             "one server only is named",
             "name a second one in shared, for the day when it is away",
+        )
+
+
+def _old_rows(opened: SqlEngine, layout: Old) -> Iterator[Finding]:
+    """Rows that nobody has removed yet, and the daemon will: maps of other hosts may count them."""
+    number = int(opened.ask(*layout.old(time() - _EXPIRES))[0][0])
+    if number:
+        are = f"{many(number, 'row')} of {layout.grants} {'is' if number == 1 else 'are'}"
+        yield look(
+            "shared-old",
+            f"{are} older than window ({layout.window / 60:g} min) and will be deleted",
+            "set window to at least the age that the maps of other hosts allow",
         )
 
 

@@ -56,5 +56,5 @@ def _library(name: str, package: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"shared: the library {name} is not installed ({error}); on Debian: apt-get install "
-            f"{package}; elsewhere: pip install 'pbs-watch[shared]'"
+            f"{package}; elsewhere, from the source's folder: pip install '.[shared]'"
         ) from None

@@ -216,7 +216,8 @@ class Sender:
             self._offer = None
             offer = Offer(self._map, mark, TOGETHER)
             records = learn.own_records(self._map, self._host, time())
-        self._engine.put_records(records, time())
+        # With what bars cover: another table may have it still.
+        self._put_records(records)
         self._told(offered=self.delivery.offered + 1)
         self._offer = offer
 

@@ -32,6 +32,11 @@ class Old:
         """The table's name."""
         return self.table.name
 
+    @property
+    def place(self) -> str:
+        """Where the addresses are, by which these data are told from others."""
+        return f"{self.table.name}.{self.table.address}"
+
     def put(self, logins: Sequence[Shared]) -> Statement:
         """As if the window had begun that much before it ends; what is permanent stays so."""
         latest: dict[bytes, int] = {}
@@ -76,6 +81,14 @@ class Old:
         return (
             f"DELETE FROM {name} WHERE {login} <> 0 AND {login} < %s LIMIT %s",  # noqa: S608
             [int(now - self.window), most],
+        )
+
+    def old(self, now: float) -> Statement:
+        """How many rows :meth:`expire` would remove."""
+        name, login = self.table.name, self.table.login
+        return (
+            f"SELECT COUNT(*) FROM {name} WHERE {login} <> 0 AND {login} < %s",  # noqa: S608
+            [int(now - self.window)],
         )
 
     def remove(self, record: Record) -> Iterator[Statement]:

@@ -57,7 +57,8 @@ class SqlEngine:
                 )
             if self._checked is not self._link.connection:
                 self.check_tables()
-            identity = f"{found['epoch']} {self._link.identity}"
+            # Another table, or another column of it, lacks what is in this one.
+            identity = f"{found['epoch']} {self._link.identity} {self.layout.place}"
             return Mark(identity, int(found.get("version", 0)), started)
 
     def put(self, logins: Sequence[Shared]) -> None:
@@ -214,10 +215,9 @@ class SqlEngine:
             ):
                 columns = self._columns(name)
                 if not columns:
-                    what = "run pbs-watch shared init"
-                    if name not in {sql.GRANTS, ORDERS}:
-                        what = "name the right one with table = in the .cf file, or shared_table"
-                    raise SharedError(f"{self._link.name}: has no table {name}; {what}")
+                    raise SharedError(
+                        f"{self._link.name}: has no table {name}; {sql.missing(name)}"
+                    )
                 if said := trouble(columns):
                     raise SharedError(f"{self._link.name}: {said}")
         self._checked = self._link.connection
@@ -232,7 +232,7 @@ class SqlEngine:
             for name, kind, length, key in self._link.run((query, [table]))
         }
 
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """The rows of a question about the server itself; raises SharedError."""
+    def ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a question about the server or the tables; raises SharedError."""
         with self._link.errors():
-            return self._link.run((query, ()))
+            return self._link.run((query, values))

@@ -11,6 +11,7 @@ lookup whichever nodes the two hosts are connected to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from pymysql.constants import ER
 from pbs_watch.errors import SharedError
 from pbs_watch.shared.rights import RIGHTS
 from pbs_watch.shared.sql_connection import connect
-from pbs_watch.shared.sql_tables import Statement
+from pbs_watch.shared.sql_tables import Statement, missing
 from pbs_watch.shared.where import Server, Where
 
 _Result = TypeVar("_Result")
@@ -33,6 +34,9 @@ _COLLISIONS = frozenset({ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT})
 """Two hosts wrote the same rows: one of them tries again."""
 
 _TRIES = 5
+
+_TABLE = re.compile(r"'[^']*\.([^'.]+)'")
+"""The name in what a server says of a table that it does not have."""
 
 
 class Link:
@@ -169,12 +173,25 @@ def _number(error: Exception) -> int:
 def _advice(error: Exception) -> str:
     text = " ".join(str(error.args[-1] if error.args else error).split())
     number = _number(error)
-    if number in {1044, 1045, 1698}:
+    if number == ER.DBACCESS_DENIED_ERROR:
+        return (
+            f"the account has no rights on the database, or its name is wrong ({text}): "
+            f"GRANT {RIGHTS} on its tables"
+        )
+    if number in {1045, 1698}:
         return f"does not accept the user or the password ({text})"
+    if number in {1142, 1143} and text.startswith("CREATE "):
+        return (
+            f"this account may not make tables ({text}): run shared init with one that may, by a "
+            ".cf file of its own (docs/shared.rst)"
+        )
     if number in {1142, 1143}:
         return f"the account lacks rights ({text}): GRANT {RIGHTS} on its tables"
-    if number in {1146, 1054}:
-        return f"{text}; run pbs-watch shared init"
+    if number == ER.NO_SUCH_TABLE:
+        named = _TABLE.search(text)
+        return f"{text}; {missing(named[1] if named else '')}"
+    if number == ER.BAD_FIELD_ERROR:
+        return f"{text}; run pbs-watch shared init, which says what to change"
     if number == 1049:
         return f"{text}; make the database, then run pbs-watch shared init"
     if number in _NOT_HERE:

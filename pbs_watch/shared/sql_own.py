@@ -17,7 +17,7 @@ from pbs_watch.shared.sql_tables import GRANTS, Column, Statement, narrow, raw, 
 class Own:
     """The statements on our own table."""
 
-    grants = GRANTS
+    grants = place = GRANTS
 
     def put(self, logins: Sequence[Shared]) -> Statement:
         """The later expiry wins; sorted, so that two hosts lock rows in the same order."""

@@ -63,6 +63,17 @@ class Table:
     login: str = "logintime"
 
 
+def missing(name: str) -> str:
+    """What to do about a table that is not there."""
+    if name in {GRANTS, ORDERS, META}:
+        return "run pbs-watch shared init"
+    return (
+        "name the right one with shared_table, or table = in the .cf file; shared init makes no "
+        f"such table, this does: CREATE TABLE {name} (ip VARCHAR(45) NOT NULL PRIMARY KEY, "
+        "logintime BIGINT NOT NULL)"
+    )
+
+
 def orders_trouble(columns: Mapping[str, Column]) -> str:
     """The same for the table of orders."""
     return narrow(ORDERS, columns)

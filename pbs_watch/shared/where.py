@@ -11,7 +11,8 @@
 ================================================  ==================================================
 
 Off loopback TLS and a password are required, and the server's certificate is verified.  A password
-is never part of an address: it stands in a file.  Raises :class:`~pbs_watch.errors.ConfigError`.
+is never part of an address: it stands in a file.  Raises :class:`~pbs_watch.errors.ConfigError`,
+which names the setting.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pbs_watch.config import Config
 from pbs_watch.errors import ConfigError, UsageError
 from pbs_watch.shared.mysql_cf import settings, table_of
 from pbs_watch.shared.sql_tables import Table
+from pbs_watch.shared.tls import OF_POSTFIX, Tls, first_named, loaded, of_settings
 
 _REDIS_PORT, _SENTINEL_PORT, _MYSQL_PORT = 6379, 26379, 3306
 
@@ -36,6 +38,12 @@ _URL = re.compile(
 )
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::(?P<port>\d{1,5}))?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,63}")
+
+_UNIX = (
+    "a unix socket stands in a file: write mysql:/etc/pbs-watch/shared.cf, and there "
+    "hosts = unix:/run/mysqld/mysqld.sock"
+)
+_NO_UNIX = "Redis is reached by HOST:PORT here, and not by a unix socket; write one"
 
 FORMS = (
     "redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/NAME, rediss: for TLS, "
@@ -65,15 +73,6 @@ class Server:
         if self.socket:
             return f"unix:{self.socket}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Paths; empty ``ca``: what the system trusts."""
-
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +109,14 @@ def check(text: str) -> str:
             "a password in the address is seen by everybody (ps); put it into a file and name that "
             "with shared_password_file"
         )
-    _servers(found["hosts"], _REDIS_PORT)
+    _servers(found["hosts"], _usual_port(found["scheme"]))
     return text
+
+
+def _usual_port(scheme: str) -> int:
+    if scheme == "mysql":
+        return _MYSQL_PORT
+    return _SENTINEL_PORT if scheme.endswith("+sentinel") else _REDIS_PORT
 
 
 def where(config: Config) -> Where:
@@ -125,7 +130,9 @@ def where(config: Config) -> Where:
     else:
         found = _of_url(text, config)
     if found.layout == "authpfix" and found.engine != "mysql":
-        raise ConfigError("shared_layout: authpfix is a table of MySQL; leave it out")
+        raise ConfigError(
+            "shared_layout: authpfix is a table of MySQL; leave it out", "shared_layout"
+        )
     _refuse_open(found)
     return found
 
@@ -133,17 +140,18 @@ def where(config: Config) -> Where:
 def _of_url(text: str, config: Config) -> Where:
     found = _URL.fullmatch(text)
     if found is None:
-        raise ConfigError(f"shared: {text!r} is no engine; write {FORMS}")
+        raise ConfigError(f"shared: {text!r} is no engine; write {FORMS}", "shared")
     scheme = found["scheme"].replace("valkey", "redis")
     path = (found["path"] or "").split("/")
     password = _password(config.shared_password_file)
-    files = _tls(config)
+    files = of_settings(config)
+    servers = _servers(found["hosts"], _usual_port(scheme))
     if scheme == "mysql":
         if len(path) != 1 or not path[0] or not found["user"]:
-            raise ConfigError(f"shared: {text!r}: write mysql://USER@HOST/DATABASE")
+            raise ConfigError(f"shared: {text!r}: write mysql://USER@HOST/DATABASE", "shared")
         return Where(
             "mysql",
-            _servers(found["hosts"], _MYSQL_PORT),
+            servers,
             path[0],
             found["user"],
             password,
@@ -155,10 +163,18 @@ def _of_url(text: str, config: Config) -> Where:
     name = path.pop(0) if sentinel else ""
     database = path[0] if path and path[0] else "0"
     if (sentinel and not name) or len(path) > 1 or not re.fullmatch(r"\d{1,5}", database):
-        raise ConfigError(f"shared: {text!r}: write {FORMS}")
+        raise ConfigError(f"shared: {text!r}: write {FORMS}", "shared")
+    if files is not None and not scheme.startswith("rediss"):
+        named = first_named(config)
+        raise ConfigError(
+            f"{named}: {found['scheme']}: is without TLS and would not use it; write "
+            f"{found['scheme'].replace('+', 's+') if sentinel else found['scheme'] + 's'}:, or "
+            "leave it out",
+            named,
+        )
     return Where(
         "redis",
-        _servers(found["hosts"], _SENTINEL_PORT if sentinel else _REDIS_PORT),
+        servers,
         database,
         found["user"] or "",
         password,
@@ -171,6 +187,8 @@ def _of_url(text: str, config: Config) -> Where:
 def _servers(text: str, port: int) -> tuple[Server, ...]:
     servers = []
     for one in text.split(","):
+        if one.strip().startswith("unix:"):
+            raise UsageError(_UNIX if port == _MYSQL_PORT else _NO_UNIX)
         found = _HOST.fullmatch(one.strip())
         if found is None or not 0 < int(found["port"] or port) < 65536:
             raise UsageError(f"{one!r} is no HOST:PORT; write one like db1.example.org:{port}")
@@ -178,23 +196,15 @@ def _servers(text: str, port: int) -> tuple[Server, ...]:
     return tuple(servers)
 
 
-def _tls(config: Config) -> Tls | None:
-    found = Tls(*(str(path or "") for path in _tls_paths(config)))
-    if found.key and not found.cert:
-        raise ConfigError("shared_key_file: needs shared_cert_file; name the certificate as well")
-    return found if found.ca or found.cert else None
-
-
-def _tls_paths(config: Config) -> tuple[Path | None, Path | None, Path | None]:
-    return config.shared_ca_file, config.shared_cert_file, config.shared_key_file
-
-
 def _password(path: Path | None) -> str:
     if path is None:
         return ""
     words = _text(path, "shared_password_file").splitlines()
     if len(words) != 1 or not words[0]:
-        raise ConfigError(f"{path}: is to hold the password in one line, and nothing else")
+        raise ConfigError(
+            f"{path}: is to hold the password in one line, and nothing else",
+            "shared_password_file",
+        )
     return words[0]
 
 
@@ -202,9 +212,11 @@ def _text(path: Path, setting: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); see {setting}") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); see {setting}", setting
+        ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8; save it as UTF-8") from None
+        raise ConfigError(f"{path}: not UTF-8; save it as UTF-8", setting) from None
 
 
 def _named(table: Table, name: str) -> Table:
@@ -213,7 +225,9 @@ def _named(table: Table, name: str) -> Table:
 
 def _name(text: str, what: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ConfigError(f"{what}: {text!r} is no name of a table or column; write letters and _")
+        raise ConfigError(
+            f"{what}: {text!r} is no name of a table or column; write letters and _", what
+        )
     return text
 
 
@@ -224,7 +238,7 @@ def _of_file(path: Path, config: Config) -> Where:
     found = settings(_text(path, "shared"))
     for name in ("user", "dbname"):
         if not found.get(name):
-            raise ConfigError(f"{path}: {name} is missing; see mysql_table(5)")
+            raise ConfigError(f"{path}: {name} is missing; see mysql_table(5)", "shared")
     hosts = found.get("hosts", "localhost").replace(",", " ").split()
     own = Tls(
         found.get("tls_CAfile", ""), found.get("tls_cert_file", ""), found.get("tls_key_file", "")
@@ -236,7 +250,7 @@ def _of_file(path: Path, config: Config) -> Where:
         found["dbname"],
         found["user"],
         password,
-        tls=own if own.ca or own.cert else _tls(config),
+        tls=loaded(own, OF_POSTFIX) if own.ca or own.cert else of_settings(config),
         layout=config.shared_layout,
         table=_named(_postfix_table(found, path), config.shared_table),
     )
@@ -248,7 +262,7 @@ def _postfix_server(text: str, path: Path) -> Server:
     try:
         return _servers(text.removeprefix("inet:"), _MYSQL_PORT)[0]
     except UsageError as error:
-        raise ConfigError(f"{path}: hosts: {error}") from None
+        raise ConfigError(f"{path}: hosts: {error}", "shared") from None
 
 
 def _postfix_table(found: Mapping[str, str], path: Path) -> Table:
@@ -274,10 +288,12 @@ def _refuse_open(found: Where) -> None:
             )
             raise ConfigError(
                 f"shared: {server} is not on this host, and without TLS whoever listens could "
-                f"let anybody relay; {how}"
+                f"let anybody relay; {how}",
+                "shared",
             )
         if not found.password:
             raise ConfigError(
                 f"shared: {server} is not on this host and would be asked without a password; "
-                "put one into a file and name that with shared_password_file"
+                "put one into a file and name that with shared_password_file",
+                "shared",
             )

@@ -218,6 +218,64 @@ def test_another_spelling_in_the_old_table_ends_nothing(mariadb: Engine, host: S
     assert one.ask("198.18.1.1") == OK
 
 
+def test_what_is_wrong_is_said_with_what_mends_it(mariadb: Engine) -> None:
+    database = server(mariadb)
+    database.run(
+        "DROP TABLE pbs_watch_grants", "REVOKE CREATE ON pbs.* FROM pbs@'%'", database="pbs"
+    )
+    words = ("--config", "/dev/null", *mariadb.words)
+    told = refused("shared", "init", "--shared", mariadb.url, *words)
+    assert "this account may not make tables" in told
+    other = mariadb.url.removesuffix("/pbs") + "/mysql"
+    assert "no rights on the database, or its name is wrong" in refused(
+        "shared", "init", "--shared", other, *words
+    )
+    old = ("--shared", mariadb.url, "--shared-layout", "authpfix", *words)
+    checked = command("shared", "check", *old)
+    assert checked.status == 1
+    assert "CREATE TABLE authpfix (ip VARCHAR(45)" in checked.lines[0]
+    assert "shared_table" in checked.lines[0]
+
+
+def test_another_layout_is_told_all_by_a_reload(mariadb: Engine, host: Start) -> None:
+    """Both layouts have one table of what the data are called."""
+    database = server(mariadb)
+    now = int(time.time())
+    database.run(
+        "CREATE TABLE authpfix (ip VARCHAR(45) NOT NULL PRIMARY KEY, logintime BIGINT NOT NULL)",
+        f"INSERT INTO authpfix VALUES ('198.18.0.2', {now - 60}), ('198.18.9.1', 1000000000)",
+        database="pbs",
+    )
+    settings = (f'shared = "{mariadb.url}"', f'shared_password_file = "{mariadb.words[1]}"')
+    one = host("a", Engine("", (), []), *PATIENT)
+    one.settings(*settings)
+    one.by_hand("reload")
+    one.is_in_step()
+    one.logs_in("198.18.0.1", "198.18.0.2")
+    one.is_in_step()
+    one.by_hand("revoke", "198.18.0.2")
+    one.is_in_step()
+    layout = ("--shared-layout", "authpfix")
+    words = ("--config", "/dev/null", "--shared", mariadb.url, *mariadb.words, *layout)
+    checked = command("shared", "check", *words)
+    assert checked.status == 0, checked
+    assert any("1 row of authpfix is older than window (30 min)" in x for x in checked.lines)
+    there = "SELECT ip FROM authpfix WHERE ip = '192.0.2.255'"
+    assert database.run(there, database="pbs") == []
+    one.settings(*settings, 'shared_layout = "authpfix"')
+    one.by_hand("reload")
+    until(
+        lambda: set(listed(mariadb.url, *mariadb.words, *layout)) == {"198.18.0.1"},
+        "the other table has what is known here, and not what was revoked",
+    )
+
+
+def test_a_connection_is_there_before_the_first_question(mariadb: Engine, host: Start) -> None:
+    host("a", mariadb)
+    count = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'pbs'"
+    until(lambda: server(mariadb).run(count)[0][0] == 2, "one tells, one waits to ask")
+
+
 # An old authpfix site
 
 
@@ -286,6 +344,14 @@ def test_an_old_authpfix_site(mariadb: Engine, host: Start, tmp_path: Path) -> N
     assert one.ask("198.18.7.1") == OK
     assert one.ask("198.18.7.2") == OK
     assert one.ask("198.18.7.3") == NO
+    until(
+        lambda: (
+            b"by a permanent row of the table authpfix"
+            in command("why", "198.18.7.1", "--map", one.map, "--config", "/dev/null").out
+        ),
+        "why says so, and no year 1970",
+    )
+    assert listed(old.url, *old.words)["198.18.7.1"]["login"] is None
     one.logs_in("198.18.0.1", "2001:db8:1234:5678:9abc:def0:1234:5678", "198.18.7.1")
     assert other.ask("198.18.0.1") == OK
     until(lambda: ask("198.18.0.1") == "OK", "Postfix finds it in its own map")

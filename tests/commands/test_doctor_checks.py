@@ -539,16 +539,14 @@ def state(**changes: Any) -> Any:
         "version": "1",
         "pid": 7,
         "map": {"path": "/var/lib/pbs-watch"},
-        "settings": {"window": 1800.0, "session_limit": 14400.0, "cuts": "strict"},
+        "settings": {"digests": {"window": "a1", "metrics": "b2"}},
         "sources": [source],
         **changes,
     }
     return taken(json.loads(json.dumps(raw)))
 
 
-WANTED = daemon.Wanted(
-    "1", 1800.0, 14400.0, "strict", "?", shadow=False, logs=["/var/log/mail.log"]
-)
+WANTED = daemon.Wanted("1", {"window": "a1", "metrics": "b2"}, ["metrics"])
 
 
 def of_daemon(wanted: daemon.Wanted | None = WANTED, **changes: Any) -> dict[str, Level]:
@@ -566,8 +564,7 @@ def test_a_daemon_that_is_well() -> None:
         ({"sources": [{"name": "/x", "readable": False}]}, "daemon-reads", WRONG),
         ({"sources": [{"name": "/x", "readable": True, "lag": 99.0}]}, "daemon-reads", LOOK),
         ({"sources": [{"name": "/x", "readable": True, "searching": True}]}, "daemon-reads", LOOK),
-        ({"sources": [{"name": "/x", "readable": True}]}, "daemon-settings", LOOK),
-        ({"settings": {"window": 60.0}}, "daemon-settings", LOOK),
+        ({"settings": {}}, "daemon-settings", LOOK),
         ({"version": "0"}, "daemon-settings", LOOK),
         ({"map": {"error": "broken"}}, "daemon-map", WRONG),
         ({"near": 3}, "daemon-near", WRONG),
@@ -578,6 +575,21 @@ def test_a_daemon_that_is_well() -> None:
 def test_a_daemon_that_is_not(changes: dict[str, Any], check: str, level: Level) -> None:
     assert of_daemon(**changes)[check] is level
     assert check in {"daemon-settings", "daemon-reads"} or check not in of_daemon()
+
+
+def test_other_settings_are_named_with_what_takes_them() -> None:
+    """All of them are compared: each by a digest that the daemon tells."""
+
+    def said(window: str, metrics: str) -> str:
+        told = state(settings={"digests": {"window": window, "metrics": metrics}})
+        facts = daemon.Facts("/m", told, uid=999, account="pbs-watch")
+        return next(
+            str(one) for one in daemon.judge(facts, WANTED) if one.check == "daemon-settings"
+        )
+
+    assert "it goes by the settings that doctor reads" in said("a1", "b2")
+    assert "reads: window; pbs-watch reload" in said("f0", "b2")
+    assert "reads: window, metrics; restart it" in said("f0", "f0")
 
 
 def test_who_runs_the_daemon() -> None:

@@ -81,7 +81,14 @@ def test_a_log_without_logins(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_read() -> None:
-    assert command("match", "/none/at/all").status == 1  # a line that is nothing
+    assert "/none/at/all: no such file" in refused("match", "/none/at/all")
+    assert command("match", "/none/at/all is a line").status == 1
+
+
+def test_a_pattern_has_a_name_and_a_line() -> None:
+    told = refused("new-pattern", "Nov 25 03:00:00 mx pop3d: LOGIN, user=bob")
+    assert "name the format first: pbs-watch new-pattern NAME LINE" in told
+    assert "an empty line" in refused("new-pattern", "mine")
 
 
 # A pattern from a line

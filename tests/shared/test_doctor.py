@@ -17,21 +17,24 @@ from tests.shared.test_several_hosts import url
 
 Start = Callable[..., Host]
 
+ENGINE = "redis://127.0.0.1:6379/0"
+
 FINE: dict[str, int | float | str] = {
-    "engine": "redis://127.0.0.1:6379/0", "reachable": True, "waiting": 0, "error": "",
+    "engine": ENGINE, "reachable": True, "waiting": 0, "error": "",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("state", "wanted", "level", "said"),
     [
-        (FINE, "redis:", Level.FINE, "the daemon reaches redis://127.0.0.1:6379/0"),
+        (FINE, ENGINE, Level.FINE, "the daemon reaches redis://127.0.0.1:6379/0"),
+        (FINE, "mysql://db1:3306/mail", Level.LOOK, "through redis://127.0.0.1:6379/0, other than"),
         (FINE, "", Level.LOOK, "other than the settings say"),
         ({}, "redis:", Level.LOOK, "does not share its grants, other than the settings say"),
-        ({**FINE, "waiting": 5000}, "redis:", Level.LOOK, "5,000 rows are still to be told"),
+        ({**FINE, "waiting": 5000}, ENGINE, Level.LOOK, "5,000 rows are still to be told"),
         (
             {**FINE, "reachable": False, "error": "refused"},
-            "redis:",
+            ENGINE,
             Level.WRONG,
             "IPAddressAllow=",
         ),
@@ -40,13 +43,13 @@ FINE: dict[str, int | float | str] = {
 def test_what_the_daemon_tells_is_judged(
     state: dict[str, int | float | str], wanted: str, level: Level, said: str
 ) -> None:
-    found = list(shared.judge(state, wanted=bool(wanted)))
+    found = list(shared.judge(state, wanted))
     assert found[0].level is level
     assert said in str(found[0])
 
 
 def test_nothing_is_said_of_a_daemon_that_is_alone() -> None:
-    assert list(shared.judge({}, wanted=False)) == []
+    assert list(shared.judge({}, "")) == []
 
 
 def findings(home: Path, *words: str | Path) -> dict[str, tuple[str, str]]:

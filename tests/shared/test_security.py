@@ -20,7 +20,8 @@ from pbs_watch.shared import health
 from pbs_watch.shared.open import engine
 from pbs_watch.shared.rights import ACL
 from pbs_watch.shared.sql_tables import Table
-from pbs_watch.shared.where import Server, Tls, where
+from pbs_watch.shared.tls import Tls
+from pbs_watch.shared.where import Server, where
 from tests import certificates
 from tests.daemon import OK, command, free_port, refused
 from tests.engines import Redis
@@ -79,6 +80,8 @@ def test_off_loopback_a_password_is_required(url: str) -> None:
         ("http://localhost", "is no engine; write redis://HOST:PORT/DB"),
         ("redis://", "is no engine"),
         ("redis://localhost:99999/0", "is no HOST:PORT"),
+        ("mysql://u@localhost:99999/d", "write one like db1.example.org:3306"),
+        ("mysql://u@unix:/run/mysqld/mysqld.sock/d", "hosts = unix:/run/mysqld/mysqld.sock"),
         ("redis://::1/0", "is no HOST:PORT"),
         ("mysql:", "names no file; write mysql:/etc/pbs-watch/shared.cf"),
     ],
@@ -123,6 +126,40 @@ def test_without_the_library_one_line_says_what_to_install(tmp_path: Path) -> No
     assert "apt-get install python3-redis" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("lines", "place", "said"),
+    [
+        (['shared_layout = "authpfix"'], "2:1", "shared_layout: authpfix is a table of MySQL"),
+        (['shared_ca_file = "/x"'], "2:1", "shared_ca_file: /x cannot be read (No such file"),
+        (['window = "1h"', 'shared_ca_file = "CA"'], "3:1", "CA holds no certificate in PEM"),
+        (['shared_cert_file = "CA"'], "2:1", "CA holds no certificate in PEM whose key"),
+        (['shared_ca_file = "GOOD"'], "2:1", "redis: is without TLS and would not use it; write r"),
+        (['shared_password_file = "/x"'], "2:1", "/x: cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_place(
+    lines: list[str], place: str, said: str, tmp_path: Path
+) -> None:
+    """Before ``check`` says that the settings are fine, and by an exit of 2 everywhere."""
+    ca, config = tmp_path / "ca.pem", tmp_path / "settings.toml"
+    ca.write_text("no certificate\n")
+    good = certificates.make(tmp_path / "made", "127.0.0.1").ca
+    text = "\n".join(['shared = "redis://localhost"', *lines])
+    config.write_text(text.replace("CA", str(ca)).replace("GOOD", str(good)))
+    told = refused("check", "--config", config)
+    assert told.startswith(f"{config}:{place}: ")
+    assert said.replace("CA", str(ca)) in told
+    for words in (("shared", "check"), ("shared", "list"), ("run", "--map", tmp_path / "map")):
+        assert said.replace("CA", str(ca)) in refused(*words, "--config", config)
+
+
+def test_the_cure_for_an_engine_that_is_away_is_not_said_of_bad_settings() -> None:
+    away = Config(shared=f"redis://127.0.0.1:{free_port()}/0")
+    assert "docs/shared.rst" in health.judge(away, writing=True)[-1].cure
+    (bad,) = health.judge(replace(away, shared_layout="authpfix"), writing=True)
+    assert bad.cure == ""
+
+
 # Postfix's own file
 
 
@@ -138,7 +175,7 @@ def test_the_syntax_of_mysql_table_is_understood(tmp_path: Path) -> None:
         "table = authpfix\n"
         "select_field = logintime\n"
         "where_field = ip\n"
-        "tls_CAfile = /etc/ca.pem\n"
+        "tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n"
     )
     found = where(Config(shared=f"mysql:{path}", shared_layout="authpfix"))
     assert found.servers == (
@@ -147,7 +184,7 @@ def test_the_syntax_of_mysql_table_is_understood(tmp_path: Path) -> None:
         Server("::1", 3306),
     )
     assert (found.user, found.password, found.database) == ("postfix", "s3cret=#1", "mail")
-    assert found.tls == Tls("/etc/ca.pem")
+    assert found.tls == Tls("/etc/ssl/certs/ca-certificates.crt")
     assert found.table == Table("authpfix", "ip", "logintime")
     assert "s3cret" not in str(found)
 
