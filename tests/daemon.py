@@ -341,8 +341,12 @@ class Log:
 
 
 def rotate(path: Path) -> None:
-    """Moves the log and its predecessors on by one, as logrotate names them."""
-    for number in range(9, 0, -1):
+    """Moves the log and its predecessors on by one, as logrotate names them.
+
+    As many are kept as any test makes: what is removed while a slow machine starts a daemon is
+    lost.
+    """
+    for number in range(99, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.rename(path.with_name(f"{path.name}.{number + 1}"))
