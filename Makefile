@@ -33,8 +33,10 @@ SOURCES := pbs_watch tests benchmarks demo setup.py
 # it changes.  What an idle daemon takes is processor time, whoever runs beside it.
 IDLE := tests/promise_4_never_waits/test_idle.py
 ALONE := $(addprefix tests/,promise_1_sees_every_login promise_4_never_waits commands/test_status_and_top.py)
+# Those that take half a minute each.
+LONG := $(addprefix tests/,promise_3_exactly_once/test_parallel_replay.py commands/test_selftest.py)
 TOGETHER := $(addprefix tests/,promise_2_nobody_else promise_3_exactly_once commands) $(IDLE) \
-  --ignore=tests/commands/test_status_and_top.py
+  --ignore=tests/commands/test_status_and_top.py $(LONG:%=--ignore=%)
 # Those that measure how long a lookup or a login takes.
 SYSTEM_ALONE := tests/system/test_faults.py tests/system/test_first_recipient.py
 
@@ -61,6 +63,7 @@ test-cluster: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/cluster $(ARGS)
 
 test-slow: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest --numprocesses 2 $(LONG) $(ARGS)
 	$(VENV)/bin/python -m pytest tests/slow $(ARGS)
 
 deb:
