@@ -252,9 +252,7 @@ def test_interrupted_it_takes_the_grant_back(start: Start, log: Log) -> None:
 
     syslog = Syslog(log.path.with_name("socket"), log, seen)
     process = subprocess.Popen(
-        # A shell that runs us in the background lets us ignore SIGINT.
-        ["env", "--default-signal=INT", sys.executable, "-m", "pbs_watch", "selftest",
-         "--config", "/dev/null",
+        [sys.executable, "-m", "pbs_watch", "selftest", "--config", "/dev/null",
          "--map", daemon.map, "--log", log.path, "--tcp-table", daemon.process.where(),
          "--syslog-socket", syslog.path, "--wait", "60s"],
         cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
