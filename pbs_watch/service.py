@@ -408,6 +408,9 @@ class Service:
         The first two take a second at most, the last as long as the disk does (10 s at most).
         """
         deadline = monotonic() + 1.0
+        # What has arrived was asked: one turn accepts who has just connected, the next one reads.
+        for _ in range(2):
+            self.turn(0.0)
         self._looks.look(monotonic())
         self._rounds.looked()
         while self._reading.behind and monotonic() < deadline:
