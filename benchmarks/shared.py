@@ -23,7 +23,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,7 +39,7 @@ from pbs_watch.shared.sql_engine import SqlEngine
 from pbs_watch.shared.where import where as where_of
 from tests.cluster.conftest import one_mariadb, one_redis
 from tests.daemon import OK, addresses, until
-from tests.hosts import Host
+from tests.hosts import Host, next_replies
 
 HITS = 5000
 
@@ -169,17 +168,7 @@ def next_lookups(home: Path, where: Target) -> None:
         first.is_in_step()
         second.is_in_step()
 
-        def client(some: list[str]) -> Counter[bytes]:
-            connection = second.daemon.connect()
-            replies: Counter[bytes] = Counter()
-            for address in some:
-                first.logs_in(address)
-                replies[connection.ask(address)] += 1
-            return replies
-
-        found = addresses(1000, 200_000)
-        with ThreadPoolExecutor(16) as pool:
-            replies = sum(pool.map(client, [found[n::16] for n in range(16)]), Counter[bytes]())
+        replies = next_replies(first, second, addresses(1000, 200_000), 16)
         words = ", ".join(f"{number} {reply.decode().strip()}" for reply, number in replies.items())
         print(f"  the very next lookups: {words}")
     finally:

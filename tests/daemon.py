@@ -25,9 +25,9 @@ NO = b"500 not found\n"
 TROUBLE = b"400 pbs-watch cannot tell now, try again later\n"
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
     """Returns as soon as the condition holds; that it never does fails the test."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"

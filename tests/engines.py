@@ -12,26 +12,21 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pymysql
 import redis
 
-from tests.daemon import free_port, listens
+from tests.daemon import free_port, listens, until
 
 START = 60.0
 """Seconds in which a server has to answer: three databases at once on a busy machine take some."""
 
 
-def wait(condition: object, what: str, seconds: float = START) -> None:
-    """Returns as soon as the condition holds; that it never does fails the test."""
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)  # between two looks at a condition
+def wait(condition: Callable[..., bool], what: str) -> None:
+    """As for a daemon, but that a database may take longer."""
+    until(condition, what, START)
 
 
 RUNNING: list[Server] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,21 @@ class Host:
     def end(self) -> None:
         self.daemon.end()
         self.log.close()
+
+
+def next_replies(first: Host, second: Host, found: list[str], clients: int) -> Counter[bytes]:
+    """What ``second`` says of addresses right after their logins on ``first``, by many clients."""
+
+    def client(some: list[str]) -> Counter[bytes]:
+        connection = second.daemon.connect()
+        replies: Counter[bytes] = Counter()
+        for address in some:
+            first.logs_in(address)
+            replies[connection.ask(address)] += 1
+        return replies
+
+    with ThreadPoolExecutor(clients) as pool:
+        return sum(pool.map(client, [found[n::clients] for n in range(clients)]), Counter())
 
 
 def listed(url: str, *words: str | Path) -> dict[str, dict[str, Any]]:

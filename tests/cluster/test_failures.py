@@ -6,12 +6,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.conftest import Engine
 from tests.daemon import NO, OK, TROUBLE, addresses, until
 from tests.engines import wait
-from tests.hosts import AT_ONCE, PATIENT, Host, listed
+from tests.hosts import AT_ONCE, PATIENT, Host, listed, next_replies
 
 Start = Callable[..., Host]
 
@@ -26,17 +25,7 @@ def test_a_thousand_of_a_thousand_next_lookups(single: Engine, host: Start) -> N
     first.is_in_step()
     second.is_in_step()
 
-    def client(some: list[str]) -> Counter[bytes]:
-        connection = second.daemon.connect()
-        replies: Counter[bytes] = Counter()
-        for address in some:
-            first.logs_in(address)
-            replies[connection.ask(address)] += 1
-        return replies
-
-    found = addresses(1000)
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        replies = sum(pool.map(client, [found[n::CLIENTS] for n in range(CLIENTS)]), Counter())
+    replies = next_replies(first, second, addresses(1000), CLIENTS)
     assert replies == {OK: 1000}
 
 

@@ -20,6 +20,7 @@ from pbs_watch.shared.express import Express
 from pbs_watch.shared.sending import Sender
 from pbs_watch.shared.sharing import Manner, Sharing, Threads
 from pbs_watch.shared.switch import switch
+from tests.daemon import until
 from tests.shared.memory import Memory
 
 DEADLINE = 0.3
@@ -59,11 +60,11 @@ class Loop:
         self.said += [decide(question.key) for question in questions]
 
     def turns_until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline, f"never: {what}"
+        def turned() -> bool:
             self.sharing.turn()
-            time.sleep(0.005)  # between two turns of the loop
+            return condition()
+
+        until(turned, what)
 
     def put(self) -> None:
         self.sharing.ask([Question(b"198.18.0.1", time.monotonic(), None)])  # type: ignore[arg-type]
