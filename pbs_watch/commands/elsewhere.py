@@ -14,7 +14,6 @@ from pbs_watch.config import Config
 from pbs_watch.durations import local
 from pbs_watch.errors import PbsWatchError
 from pbs_watch.escape import printable, shown
-from pbs_watch.grants.address import NETWORK_BITS, widened
 from pbs_watch.grants.changes import Changes
 from pbs_watch.grants.hand import shares
 from pbs_watch.grants.store import Map
@@ -71,16 +70,14 @@ def look(config: Config, grants: Map, address: bytes, now: float) -> Elsewhere |
     if not config.shared:
         return Elsewhere(error="the settings name none; say --config FILE, as the daemon's")
     from pbs_watch.shared import open as opening  # noqa: PLC0415 - only where hosts share
+    from pbs_watch.shared.asking import asked  # noqa: PLC0415
     from pbs_watch.shared.keep import keep  # noqa: PLC0415
     from pbs_watch.shared.where import where  # noqa: PLC0415
 
-    names = [address]
-    if b":" in address:
-        names.append(widened(address, NETWORK_BITS))
     try:
         place = where(config)
         with closing(opening.engine(place, config.window)) as engine:
-            found = engine.find(names, now)
+            found = asked(engine, [address], now)
         kept = keep(found, grants.obey(), config.policy(), now, Changes())
     except PbsWatchError as error:
         return Elsewhere(error=str(error))

@@ -99,6 +99,11 @@ def widened(address: bytes, length: int) -> bytes:
     return inet_ntop(AF_INET6, value.to_bytes(16, "big")).encode() + b"/%d" % length
 
 
+def granted_as(address: bytes) -> tuple[bytes, ...]:
+    """The keys under which a canonical address may be granted: itself, and its IPv6 network."""
+    return (address, widened(address, NETWORK_BITS)) if b":" in address else (address,)
+
+
 class Networks:
     """A set of networks to test addresses against."""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pbs_watch.grants import rows
 from pbs_watch.grants.acts import Act, acts_after
-from pbs_watch.grants.address import NETWORK_BITS, overlap, widened
+from pbs_watch.grants.address import granted_as, overlap
 from pbs_watch.grants.changes import Grant, Hold, Refusal, RefusalKey, SessionKey
 from pbs_watch.grants.orders import Allow, Bar, Orders
 from pbs_watch.grants.store import Map
@@ -79,9 +79,7 @@ class Account:
 def explain(grants: Map, address: bytes, now: float, at: float | None = None) -> Account:
     """Account for a canonical ``address`` at ``at`` (now); raises :class:`MapError`."""
     then = now if at is None else at
-    keys = [address]
-    if b":" in address:
-        keys.append(widened(address, NETWORK_BITS))
+    keys = granted_as(address)
     orders = grants.obey()
     with grants.reading() as tables:
         kept = [

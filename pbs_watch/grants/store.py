@@ -16,7 +16,7 @@ from pathlib import Path
 import lmdb
 
 from pbs_watch.grants import rows
-from pbs_watch.grants.address import NETWORK_BITS, widened
+from pbs_watch.grants.address import granted_as
 from pbs_watch.grants.batch import put
 from pbs_watch.grants.changes import Changes, Hold, SessionKey
 from pbs_watch.grants.environment import BROKEN, Environment, Mode
@@ -199,9 +199,7 @@ class Map(Environment):
 
         Lookups of an address that several users share are charged to him.
         """
-        keys = [address]
-        if b":" in address:
-            keys.append(widened(address, NETWORK_BITS))
+        keys = granted_as(address)
         with self._errors(), self._env.begin(db=self._db[b"grants"]) as txn:
             found = [rows.unpack_grant(value) for key in keys if (value := txn.get(key))]
         found += [grant for key in keys if (grant := pending.grant(key)) is not None]

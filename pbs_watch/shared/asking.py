@@ -20,11 +20,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic, time
 
 from pbs_watch.errors import SharedError
-from pbs_watch.grants.address import NETWORK_BITS, literal, widened
-from pbs_watch.shared.engine import PATIENCE, Engine, Found, by_address
-
-TOGETHER = 500
-"""Addresses in one round trip: some milliseconds of work for the engine."""
+from pbs_watch.grants.address import granted_as, literal
+from pbs_watch.shared.engine import PATIENCE, TOGETHER, Engine, Found, by_address
 
 _AGAIN = 0.5
 """Seconds between two looks whether the engine is back."""
@@ -149,11 +146,11 @@ class Asker:
         """Ask, and once more where the connection was lost: another server may answer at once."""
         began = monotonic()
         numbers = tuple(number for _, number, _ in questions)
-        names = _names(address for _, _, address in questions)
+        addresses = [address for _, _, address in questions]
         error = ""
         for _ in range(2):
             try:
-                found = _asked(self._engine.find(names, time()), names)
+                found = asked(self._engine, addresses, time())
             except SharedError as trouble:
                 error = str(trouble)
                 if monotonic() - began > PATIENCE / 2:
@@ -176,27 +173,18 @@ class Asker:
             self._tell(Answered((), Found(0), "", 0.0))
 
 
-def _names(addresses: Iterable[bytes]) -> list[bytes]:
-    """The keys to ask for: where IPv6 networks are granted, an address's network as well."""
-    names: dict[bytes, None] = {}
-    for address in addresses:
-        names[address] = None
-        if b":" in address:
-            names[widened(address, NETWORK_BITS)] = None
-    return list(names)
-
-
-def _asked(found: Found, names: Iterable[bytes]) -> Found:
-    """What was asked for, by the names that were asked.
+def asked(engine: Engine, addresses: Iterable[bytes], now: float) -> Found:
+    """What ``engine`` knows of canonical addresses, each by the names that were asked for.
 
     A server may answer with another spelling: to MySQL words that differ in spaces at their end are
-    the same, and to some tables those that differ in case.
+    the same, and to some tables those that differ in case.  Raises :class:`SharedError`.
     """
-    wanted = frozenset(names)
+    names = dict.fromkeys(name for address in addresses for name in granted_as(address))
+    found = engine.find(list(names), now)
     logins = []
     for some in found.logins.values():
         for one in some:
-            name = one.address if one.address in wanted else literal(one.address.strip())
-            if name in wanted:
+            name = one.address if one.address in names else literal(one.address.strip())
+            if name in names:
                 logins.append(one._replace(address=name))
     return Found(found.version, by_address(logins))

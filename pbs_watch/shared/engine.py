@@ -15,11 +15,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from pbs_watch.grants.changes import Grant
 from pbs_watch.grants.records import Record
-from pbs_watch.grants.rows import LATEST
+from pbs_watch.grants.rows import LATEST, parse_login_key
 
 PATIENCE = 1.0
 """Seconds that a server may take to accept a connection or to answer."""
+
+TOGETHER = 500
+"""Logins or addresses in one round trip: some milliseconds of work for the engine."""
 
 _STARTS_APART = 5.0
 """Seconds between two starts of a server, which says only for how many seconds it has been up."""
@@ -37,6 +41,12 @@ class Shared(NamedTuple):
     service: bytes
     login: float
     expires: float | None
+
+
+def login_of(key: bytes, grant: Grant) -> Shared:
+    """A login of the map, by its key there."""
+    address, user = parse_login_key(key)
+    return Shared(address, user, grant.service, grant.login, grant.expires)
 
 
 @dataclass(frozen=True, slots=True)

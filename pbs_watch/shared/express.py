@@ -14,10 +14,7 @@ from time import monotonic
 
 from pbs_watch.grants import rows
 from pbs_watch.grants.changes import Grant
-from pbs_watch.shared.engine import Engine, Shared
-
-TOGETHER = 500
-"""Logins sent in one round trip."""
+from pbs_watch.shared.engine import TOGETHER, Engine, login_of
 
 _SPELL = 30.0
 """Seconds: what was slow is told for at least as long."""
@@ -126,16 +123,10 @@ class Express:
                 self._sent = {}
             sent = self._sent
             try:
-                self._engine.put([shared(key, grant) for key, grant in some])
+                self._engine.put([login_of(key, grant) for key, grant in some])
             except Exception:  # noqa: BLE001 - the turns meet the same and say it
                 return False
             self.count += len(some)
             for key, grant in some:
                 sent[key] = rows.pack_time(grant.expires)
         return True
-
-
-def shared(key: bytes, grant: Grant) -> Shared:
-    """A login by its key, as the engine gets it."""
-    address, user = rows.parse_login_key(key)
-    return Shared(address, user, grant.service, grant.login, grant.expires)

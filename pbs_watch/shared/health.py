@@ -22,7 +22,7 @@ from pbs_watch.grants.records import record_of
 from pbs_watch.shared.engine import Engine, Shared
 from pbs_watch.shared.open import redis_engine, sql_engine
 from pbs_watch.shared.sql_authpfix import Old
-from pbs_watch.shared.where import Where, where
+from pbs_watch.shared.where import Where, file_of, where
 
 if TYPE_CHECKING:
     from pbs_watch.shared.redis_engine import RedisEngine
@@ -77,8 +77,8 @@ def _trouble(error: PbsWatchError) -> Finding:
 def _files(config: Config) -> Iterator[Finding]:
     """Secrets that everybody on this host may read."""
     paths = [config.shared_password_file, config.shared_key_file]
-    if config.shared.startswith("mysql:") and not config.shared.startswith("mysql://"):
-        paths.append(Path(config.shared.removeprefix("mysql:")))
+    if (named := file_of(config.shared)) is not None:
+        paths.append(Path(named))
     for path in filter(None, paths):
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116 - the mode alone

@@ -21,7 +21,7 @@ from pbs_watch.grants.records import Record, pack, record_of, said, unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.grants.strike import batches, begin, finish
 from pbs_watch.grants.tables import Tables
-from pbs_watch.shared.engine import Shared
+from pbs_watch.shared.engine import Shared, login_of
 
 _ORDERS = 500
 """Orders taken over in one transaction: each touches half a dozen rows."""
@@ -121,17 +121,10 @@ def logins(grants: Map, now: float, most: int) -> Iterator[list[Shared]]:
                 looked += 1
                 after = key
                 if rows.unpack_time(value) > now:
-                    found.append(shared(key, value))
+                    found.append(login_of(key, rows.unpack_grant(value)))
                 if len(found) >= most or looked >= CHANGED_ROWS:
                     break
         if found:
             yield found
         if not looked:
             return
-
-
-def shared(key: bytes, value: bytes) -> Shared:
-    """A login's row as the engine gets it."""
-    address, user = rows.parse_login_key(key)
-    grant = rows.unpack_grant(value)
-    return Shared(address, user, grant.service, grant.login, grant.expires)

@@ -28,7 +28,7 @@ from pbs_watch.grants.orders import Bar
 from pbs_watch.grants.records import Record, unpack
 from pbs_watch.grants.store import Map
 from pbs_watch.shared import learn
-from pbs_watch.shared.engine import Engine, Mark, Shared
+from pbs_watch.shared.engine import TOGETHER, Engine, Mark, Shared, login_of
 from pbs_watch.shared.express import Express
 from pbs_watch.shared.offer import Offer
 from pbs_watch.shared.renewals import Renewals
@@ -36,9 +36,6 @@ from pbs_watch.shared.switch import switch
 
 TURN_EVERY = 0.5
 """Seconds between two turns: an order reaches the other hosts in twice that."""
-
-TOGETHER = 500
-"""Logins sent in one round trip, and rows of the outbox looked at in one transaction."""
 
 _PORTIONS = 20
 """Round trips of a turn in which logins are sent: a second's work at most."""
@@ -284,7 +281,8 @@ class Sender:
         now = time()
         with self.reading, self._map.reading() as tables:
             known = tables.some(b"logins", sorted(keys))
-            return [learn.shared(key, row) for key, row in known if rows.unpack_time(row) > now]
+            live = [(key, row) for key, row in known if rows.unpack_time(row) > now]
+        return [login_of(key, rows.unpack_grant(row)) for key, row in live]
 
     def _put_records(self, records: list[Record]) -> None:
         self._engine.put_records(records, time())

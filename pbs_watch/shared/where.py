@@ -95,10 +95,17 @@ class Where:
         return f"{what}://{names}/{self.sentinel or self.database}"
 
 
+def file_of(text: str) -> str | None:
+    """The file that ``mysql:FILE.cf`` names; ``None``: it is no such setting."""
+    if text.startswith("mysql:") and not text.startswith("mysql://"):
+        return text.removeprefix("mysql:")
+    return None
+
+
 def check(text: str) -> str:
     """The setting ``shared`` as written, if it can be one; raises :class:`UsageError`."""
-    if text.startswith("mysql:") and not text.startswith("mysql://"):
-        if len(text) == len("mysql:"):
+    if (path := file_of(text)) is not None:
+        if not path:
             raise UsageError("mysql: names no file; write mysql:/etc/pbs-watch/shared.cf")
         return text
     found = _URL.fullmatch(text)
@@ -125,10 +132,8 @@ def where(config: Config) -> Where:
     Raises :class:`ConfigError`.
     """
     text = config.shared
-    if text.startswith("mysql:") and not text.startswith("mysql://"):
-        found = _of_file(Path(text.removeprefix("mysql:")), config)
-    else:
-        found = _of_url(text, config)
+    path = file_of(text)
+    found = _of_url(text, config) if path is None else _of_file(Path(path), config)
     if found.layout == "authpfix" and found.engine != "mysql":
         raise ConfigError(
             "shared_layout: authpfix is a table of MySQL; leave it out", "shared_layout"

@@ -191,6 +191,13 @@ def test_another_spelling_of_an_address_ends_nothing(mariadb: Engine, host: Star
         )
     one = host("a", mariadb, *PATIENT)
     one.is_in_step()
+    one.settings(
+        f'shared = "{mariadb.url}"',
+        f'shared_password_file = "{mariadb.words[1]}"',
+        'never = ["192.0.2.0/24"]',
+    )
+    told = one.by_hand("why", "198.18.0.9").out.decode()
+    assert told.startswith("198.18.0.9 may relay until ")
     assert one.ask("198.18.0.9") == OK
     assert one.ask("198.18.0.8") == NO
     assert one.ask("198.18.0.7") == OK
