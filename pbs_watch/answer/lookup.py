@@ -100,9 +100,6 @@ class Lookup:
         """The verdict as far as it is known; ``None``: absent unless the log has gained a login."""
         try:
             if self._glance is not None and self._glance.grants(key):
-                if self._plain:
-                    self.asked.note(key, self._now, _FOUND)
-                    return _FOUND
                 return self._answer(key, _FOUND)
         except MapError:
             pass  # told when the address is looked up

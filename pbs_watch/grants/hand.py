@@ -195,6 +195,7 @@ def _forget(grants: Map, user: bytes, by: str, now: float) -> dict[str, int]:
     found = {"login": struck.logins, "open session": struck.sessions}
     for table, word, names in _PERSONAL:
         found[word] = _delete_where(grants, table, partial(names, user))
+    _delete_where(grants, b"outbox", partial(outbox.names, user))
     with grants.changing() as tables:
         outbox.tell_forgotten(tables, user)
         written(tables, Act(now, "forget", "", by), due(grants, now))

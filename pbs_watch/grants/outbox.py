@@ -87,6 +87,11 @@ def untold(tables: Tables, order: Bar) -> None:
         tables.delete(b"shared", key)
 
 
+def names(user: bytes, key: bytes, _value: bytes) -> bool:
+    """Whether a row of the outbox is for a login of ``user``."""
+    return key.startswith(LOGIN) and key.partition(b"\0")[2] == user
+
+
 def tell_forgotten(tables: Tables, user: bytes) -> None:
     """A user is to be forgotten: by the engine too, and here nothing names him but that."""
     if not on(tables):
@@ -94,9 +99,6 @@ def tell_forgotten(tables: Tables, user: bytes) -> None:
     key = record_of(Bar("user", user, 0.0, 0.0), "").key
     tables.delete(b"shared", key)
     tables.delete(b"outbox", ORDER + key)
-    for name, _ in tables.all(b"outbox"):
-        if name.startswith(LOGIN) and name.partition(b"\0")[2] == user:
-            tables.delete(b"outbox", name)
     tables.put(b"outbox", FORGET + user, b"")
 
 
