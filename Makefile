@@ -33,8 +33,9 @@ SOURCES := pbs_watch tests benchmarks demo setup.py
 # it changes.  What an idle daemon takes is processor time, whoever runs beside it.
 IDLE := tests/promise_4_never_waits/test_idle.py
 ALONE := $(addprefix tests/,promise_1_sees_every_login promise_4_never_waits commands/test_status_and_top.py)
-# Those that take half a minute each.
-LONG := $(addprefix tests/,promise_3_exactly_once/test_parallel_replay.py commands/test_selftest.py)
+# Those that take up to a minute each.
+LONG := $(addprefix tests/,commands/test_selftest.py $(addprefix promise_3_exactly_once/,\
+  test_parallel_replay.py test_rebuild_loses_nothing.py test_compressed_restarts.py))
 TOGETHER := $(addprefix tests/,promise_2_nobody_else promise_3_exactly_once commands) $(IDLE) \
   --ignore=tests/commands/test_status_and_top.py $(LONG:%=--ignore=%)
 # Those that measure how long a lookup or a login takes.
